@@ -1,0 +1,153 @@
+//! What is alive: the generators that have not ended, by name and by the line that started them.
+//!
+//! The context tree is the registry, so asking costs a walk down it, and running costs nothing. A generator is alive until
+//! its body is gone.
+//!
+//! # Examples
+//!
+//! ```
+//! use ctx_runtime::{Context, Generator};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let (ctx, _keep) = Context::background().with_cancel();
+//! let clock = Generator::builder().name("clock").spawn::<u8, _, _>(&ctx, |_, _| std::future::pending());
+//! println!("{}", ctx.live()); // 1 alive, then a line for each
+//! assert_eq!(ctx.live().len(), 1);
+//! drop(clock);
+//! assert!(ctx.live().is_empty());
+//! # }
+//! ```
+
+use crate::context::{Context, NodeRef};
+use std::fmt;
+use std::panic::Location;
+
+/// Lists the generators alive in this process.
+///
+/// # Examples
+///
+/// ```
+/// for entry in ctx_runtime::leak::live().iter() {
+///     println!("{} from {}", entry.name(), entry.started());
+/// }
+/// ```
+#[must_use]
+pub fn live() -> Report {
+    Report::below(NodeRef::roots())
+}
+
+impl Context {
+    /// Lists the generators alive below this context; of [`background`](Context::background), in this process.
+    ///
+    /// It polls no body and stops nothing; what starts or ends meanwhile may be in it or not.
+    ///
+    /// # Examples
+    ///
+    /// See [`leak`](crate::leak).
+    #[must_use]
+    pub fn live(&self) -> Report {
+        match self.node() {
+            Some(node) => Report::below(vec![node.clone()]),
+            None => live(),
+        }
+    }
+}
+
+/// The generators that were alive when it was taken.
+///
+/// `Display` is a line with their number, and one for each.
+///
+/// # Examples
+///
+/// See [`leak`](crate::leak).
+#[derive(Clone, Debug)]
+pub struct Report {
+    entries: Vec<Entry>,
+}
+
+impl Report {
+    fn below(tops: Vec<NodeRef>) -> Self {
+        let mut entries: Vec<_> = NodeRef::members(tops)
+            .iter()
+            .filter_map(|node| Some(Entry { name: node.member()?.name.to_string(), started: node.made() }))
+            .collect();
+        entries.sort_by(|a, b| {
+            let line = |entry: &Entry| (entry.started.file(), entry.started.line(), entry.started.column());
+            line(a).cmp(&line(b)).then_with(|| a.name.cmp(&b.name))
+        });
+        Self { entries }
+    }
+
+    /// Returns how many were alive.
+    ///
+    /// # Examples
+    ///
+    /// See [`leak`](crate::leak).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Tells whether none was alive.
+    ///
+    /// # Examples
+    ///
+    /// See [`leak`](crate::leak).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns the generators, ordered by the line that started them.
+    ///
+    /// # Examples
+    ///
+    /// See [`live`].
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.entries.iter()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} alive", self.len())?;
+        for entry in &self.entries {
+            write!(f, "\n  {} started at {}", entry.name, entry.started)?;
+        }
+        Ok(())
+    }
+}
+
+/// A generator in a [`Report`].
+///
+/// # Examples
+///
+/// See [`live`].
+#[derive(Clone, Debug)]
+pub struct Entry {
+    name: String,
+    started: &'static Location<'static>,
+}
+
+impl Entry {
+    /// Returns the generator's name.
+    ///
+    /// # Examples
+    ///
+    /// See [`live`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the line that started it.
+    ///
+    /// # Examples
+    ///
+    /// See [`live`].
+    #[must_use]
+    pub fn started(&self) -> &'static Location<'static> {
+        self.started
+    }
+}

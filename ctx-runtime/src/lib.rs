@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod context;
+mod generator;
+pub mod leak;
+mod loom;
+#[doc(hidden)]
+pub mod private;
+
+pub use context::{Abandoned, Canceller, Cause, Context, ContextError, Done, Finished};
+pub use ctx_macros::generator;
+pub use generator::{Builder, End, Generator, Panic, Yielder};

@@ -1,0 +1,40 @@
+//! What the rest of the crate takes from `std::sync`, or from loom when its models are run.
+//!
+//! Nothing of ours panics, and nothing of anybody else's runs, while a lock is held. So a poisoned lock can
+//! only mean that an allocation failed; the data is whole, and the lock is taken as if nothing had been.
+
+#[cfg(all(test, loom))]
+use loom::sync as imp;
+#[cfg(not(all(test, loom)))]
+use std::sync as imp;
+
+pub(crate) use imp::{MutexGuard, atomic};
+
+/// A lock that knows no poison.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
+
+impl<T> Mutex<T> {
+    #[cfg(not(all(test, loom)))]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(imp::Mutex::new(value))
+    }
+
+    #[cfg(all(test, loom))]
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The lock, unless it is held: by another thread, or further up on this one's stack.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+}
