@@ -22,7 +22,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
-use std::task::{self, Poll};
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -477,7 +477,7 @@ impl fmt::Debug for Context {
         if let Some(remaining) = self.remaining() {
             debug.field("remaining", &remaining);
         }
-        debug.field("values", &self.values.len()).finish()
+        debug.field("values", &self.values.len()).finish_non_exhaustive()
     }
 }
 
@@ -629,19 +629,16 @@ impl<F: Future> Future for Run<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let cause = match this.ctx.cause() {
-            Some(cause) => cause,
-            None => {
-                let future = this.future.as_mut().as_pin_mut().expect("`Run` was polled after it was ready");
-                if let Poll::Ready(output) = future.poll(cx) {
-                    return Poll::Ready(Ok(output));
-                }
-                if this.wait.poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                this.ctx.cause().expect("a context whose wait is over has a cause")
+        let mut cause = this.ctx.cause();
+        if cause.is_none() {
+            let future = this.future.as_mut().as_pin_mut().expect("`Run` was polled after it was ready");
+            if let Poll::Ready(output) = future.poll(cx) {
+                return Poll::Ready(Ok(output));
             }
-        };
+            ready!(this.wait.poll(cx));
+            cause = this.ctx.cause();
+        }
+        let cause = cause.expect("a context that is done has a cause");
         this.future.set(None);
         Poll::Ready(Err(cause))
     }

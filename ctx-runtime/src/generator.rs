@@ -85,6 +85,10 @@ impl<T> Generator<T> {
     /// # Examples
     ///
     /// See [`Generator`].
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "the name that every stream has for it; it waits, so it is no iterator's"
+    )]
     pub fn next(&mut self) -> impl Future<Output = Option<T>> + use<'_, T> {
         poll_fn(|cx| self.consumer.poll_next(cx))
     }

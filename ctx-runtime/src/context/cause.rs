@@ -156,13 +156,13 @@ impl Cause {
         origin: &'static Location<'static>,
     ) -> Self {
         match error.downcast::<Cause>() {
-            Ok(cause) => cause.as_kind(kind),
+            Ok(cause) => cause.into_kind(kind),
             Err(error) => Self(Repr::Custom(Arc::new(Custom { kind, origin, error: error.into() }))),
         }
     }
 
     /// The same error and origin, as the cause of an end of this kind.
-    fn as_kind(self, kind: ContextError) -> Self {
+    fn into_kind(self, kind: ContextError) -> Self {
         if self.kind() == kind {
             return self;
         }

@@ -145,7 +145,7 @@ impl Deadline {
             handle.clone()
         };
         let alarm = Arc::new(Alarm { deadline: Arc::downgrade(self), runtime: handle.id() });
-        let sleep = self.sleep_on(&handle, Waker::from(alarm));
+        let sleep = self.sleep_on(&handle, &Waker::from(alarm));
         let mut state = self.state.lock();
         // Unless it was called, disarmed or lost in the meantime.
         let sleep = match state.alarms.iter_mut().find(|entry| entry.runtime == handle.id()) {
@@ -158,12 +158,12 @@ impl Deadline {
     }
 
     /// An entry in the wheel of that runtime, or in the deadline's own if that one has no timer.
-    fn sleep_on(&self, handle: &Handle, waker: Waker) -> Option<Pin<Box<Unconstrained<Sleep>>>> {
+    fn sleep_on(&self, handle: &Handle, waker: &Waker) -> Option<Pin<Box<Unconstrained<Sleep>>>> {
         let make = |handle: &Handle| {
             let _inside = handle.enter();
             // Not under the task's budget: it would wake an alarm before its time.
             let mut sleep = Box::pin(unconstrained(tokio::time::sleep_until(self.at)));
-            let _ = sleep.as_mut().poll(&mut task::Context::from_waker(&waker));
+            let _ = sleep.as_mut().poll(&mut task::Context::from_waker(waker));
             sleep
         };
         if handle.id() == self.home.id() {

@@ -1,43 +1,26 @@
 //! A doubly linked list through its own elements: no allocation to join, constant time to leave.
 //!
-//! The list owns nothing. An element belongs to at most one list at a time, and whoever holds the lock that
-//! guards the list may touch the links of its elements; nobody else may.
+//! The list owns nothing. An element is in at most one list at a time. Whoever holds the lock that guards a list may touch
+//! the links of its elements; nobody else may.
 #![allow(unsafe_code, reason = "an intrusive list; the only other place is the tree that uses it")]
 
-use std::cell::UnsafeCell;
-use std::fmt;
+use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// Names the link through which `Self` is listed.
-///
-/// # Safety
-///
-/// `link` returns a pointer into the element that it is given, always to the same field, without making a
-/// reference to the whole element.
-pub(super) unsafe trait Linked: Sized {
-    /// # Safety
-    ///
-    /// `element` points to a live element.
-    unsafe fn link(element: NonNull<Self>) -> NonNull<Link<Self>>;
+/// Names the link through which `Self` is listed: always the same one.
+pub(super) trait Linked: Sized {
+    fn link(&self) -> &Link<Self>;
 }
 
 /// The neighbours of an element in its list, if it is in one.
-pub(super) struct Link<T>(UnsafeCell<Neighbours<T>>);
-
-struct Neighbours<T> {
-    prev: Option<NonNull<T>>,
-    next: Option<NonNull<T>>,
+pub(super) struct Link<T> {
+    prev: Cell<Option<NonNull<T>>>,
+    next: Cell<Option<NonNull<T>>>,
 }
 
 impl<T> Link<T> {
     pub(super) const fn new() -> Self {
-        Self(UnsafeCell::new(Neighbours { prev: None, next: None }))
-    }
-}
-
-impl<T> fmt::Debug for Link<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Link")
+        Self { prev: Cell::new(None), next: Cell::new(None) }
     }
 }
 
@@ -47,8 +30,7 @@ pub(super) struct List<T> {
     tail: Option<NonNull<T>>,
 }
 
-// SAFETY: a list is two pointers to elements that are only touched under the lock that guards the list; the
-// elements of this crate (nodes, waiters) are `Send` themselves.
+// SAFETY: pointers to elements that are touched only by whoever has the list to itself.
 unsafe impl<T: Send> Send for List<T> {}
 
 impl<T: Linked> List<T> {
@@ -62,15 +44,16 @@ impl<T: Linked> List<T> {
 
     /// # Safety
     ///
-    /// `element` is alive and in no list, and leaves this one before it dies.
+    /// `element` is alive and in no list, and leaves this one before it dies. From now on its link is guarded by what
+    /// guards this list.
     pub(super) unsafe fn push_back(&mut self, element: NonNull<T>) {
         // SAFETY: alive, by the caller's word.
-        let neighbours = unsafe { Self::neighbours(element) };
-        // SAFETY: in no list, so nobody else looks at its link.
-        unsafe { neighbours.write(Neighbours { prev: self.tail, next: None }) };
+        let link = unsafe { element.as_ref() }.link();
+        link.prev.set(self.tail);
+        link.next.set(None);
         match self.tail {
-            // SAFETY: an element of this list, so alive, and ours to touch.
-            Some(tail) => unsafe { (*Self::neighbours(tail).as_ptr()).next = Some(element) },
+            // SAFETY: in this list, so alive.
+            Some(tail) => unsafe { tail.as_ref() }.link().next.set(Some(element)),
             None => self.head = Some(element),
         }
         self.tail = Some(element);
@@ -80,18 +63,17 @@ impl<T: Linked> List<T> {
     ///
     /// `element` is in this very list.
     pub(super) unsafe fn remove(&mut self, element: NonNull<T>) {
-        // SAFETY: an element of this list, so alive.
-        let neighbours = unsafe { Self::neighbours(element) };
-        // SAFETY: ours to touch, as it is in this list.
-        let Neighbours { prev, next } = unsafe { neighbours.replace(Neighbours { prev: None, next: None }) };
+        // SAFETY: in this list, so alive.
+        let link = unsafe { element.as_ref() }.link();
+        let (prev, next) = (link.prev.take(), link.next.take());
         match prev {
-            // SAFETY: a neighbour in this list.
-            Some(prev) => unsafe { (*Self::neighbours(prev).as_ptr()).next = next },
+            // SAFETY: a neighbour in this list, so alive.
+            Some(prev) => unsafe { prev.as_ref() }.link().next.set(next),
             None => self.head = next,
         }
         match next {
-            // SAFETY: a neighbour in this list.
-            Some(next) => unsafe { (*Self::neighbours(next).as_ptr()).prev = prev },
+            // SAFETY: a neighbour in this list, so alive.
+            Some(next) => unsafe { next.as_ref() }.link().prev.set(prev),
             None => self.tail = prev,
         }
     }
@@ -103,32 +85,9 @@ impl<T: Linked> List<T> {
         Some(head)
     }
 
-    /// The elements from front to back. The list must not change while they are walked.
+    /// The elements from front to back.
     pub(super) fn iter(&self) -> impl Iterator<Item = NonNull<T>> + '_ {
-        let mut at = self.head;
-        std::iter::from_fn(move || {
-            let element = at?;
-            // SAFETY: an element of this list, so alive; the borrow of the list keeps it from changing.
-            at = unsafe { (*Self::neighbours(element).as_ptr()).next };
-            Some(element)
-        })
-    }
-
-    /// # Safety
-    ///
-    /// `element` is alive.
-    unsafe fn neighbours(element: NonNull<T>) -> NonNull<Neighbours<T>> {
-        // SAFETY: alive, by the caller's word.
-        let link = unsafe { T::link(element) };
-        // SAFETY: `link` points into the live element.
-        let cell = unsafe { UnsafeCell::raw_get(&raw const (*link.as_ptr()).0) };
-        // SAFETY: the address of a field is not null.
-        unsafe { NonNull::new_unchecked(cell) }
-    }
-}
-
-impl<T> fmt::Debug for List<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("List").field("empty", &self.head.is_none()).finish()
+        // SAFETY: in this list, so alive; the borrow keeps the list from changing.
+        std::iter::successors(self.head, |element| unsafe { element.as_ref() }.link().next.get())
     }
 }

@@ -109,11 +109,9 @@ impl Member {
     }
 }
 
-// SAFETY: `link` goes to the same field every time, and makes no reference.
-unsafe impl Linked for Node {
-    unsafe fn link(element: NonNull<Self>) -> NonNull<Link<Self>> {
-        // SAFETY: alive, by the caller's word; the address of a field is not null.
-        unsafe { NonNull::new_unchecked(&raw mut (*element.as_ptr()).siblings) }
+impl Linked for Node {
+    fn link(&self) -> &Link<Self> {
+        &self.siblings
     }
 }
 
@@ -165,8 +163,10 @@ impl Node {
         let mut listeners = self.lock();
         loop {
             let waiter = listeners.waiters.pop_front()?;
-            // SAFETY: a waiter in this list is alive while the lock is held, and only the lock's holder looks at its slot.
-            let slot = unsafe { &mut *waiter.as_ref().slot.get() };
+            // SAFETY: it was in this list, and lives at least until the lock is free.
+            let waiter = unsafe { waiter.as_ref() };
+            // SAFETY: only the lock's holder looks at a slot.
+            let slot = unsafe { &mut *waiter.slot.get() };
             if let Slot::Listed(waker) = mem::replace(slot, Slot::Idle) {
                 return Some(waker);
             }
@@ -369,23 +369,22 @@ impl NodeRef {
         let mut node: &Node = self;
         // Acquire: pairs with the Release below; a registered node's root is in the list.
         while !node.registered.load(Ordering::Acquire) {
-            match node.parent {
+            if let Some(parent) = node.parent {
                 // SAFETY: a node owns a reference to its parent.
-                Some(parent) => node = unsafe { parent.as_ref() },
-                None => {
-                    #[cfg(not(all(test, loom)))]
-                    {
-                        let root = NonNull::from(node);
-                        let mut roots = shard(root).lock();
-                        if !node.registered.load(Ordering::Relaxed) {
-                            // SAFETY: alive, without a parent, so in no list; `free` takes it out.
-                            unsafe { roots.push_back(root) };
-                            node.registered.store(true, Ordering::Release);
-                        }
-                    }
-                    break;
+                node = unsafe { parent.as_ref() };
+                continue;
+            }
+            #[cfg(not(all(test, loom)))]
+            {
+                let root = NonNull::from(node);
+                let mut roots = shard(root).lock();
+                if !node.registered.load(Ordering::Relaxed) {
+                    // SAFETY: alive, without a parent, so in no list; `free` takes it out.
+                    unsafe { roots.push_back(root) };
+                    node.registered.store(true, Ordering::Release);
                 }
             }
+            break;
         }
         // So that the next start from here has not far to go.
         let mut node: &Node = self;
@@ -702,11 +701,9 @@ enum Slot {
     Listed(Waker),
 }
 
-// SAFETY: as for `Node`.
-unsafe impl Linked for Waiter {
-    unsafe fn link(element: NonNull<Self>) -> NonNull<Link<Self>> {
-        // SAFETY: alive, by the caller's word; the address of a field is not null.
-        unsafe { NonNull::new_unchecked(&raw mut (*element.as_ptr()).link) }
+impl Linked for Waiter {
+    fn link(&self) -> &Link<Self> {
+        &self.link
     }
 }
 

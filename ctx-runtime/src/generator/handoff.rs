@@ -123,17 +123,17 @@ impl<T> Shared<T> {
     }
 
     /// An item, or the end if nothing is left before it.
-    fn take_or_end(&self) -> Option<Option<T>> {
+    fn take_or_end(&self) -> Poll<Option<T>> {
         // First the end, then the items: what was accepted before the end comes before it.
         let end = self.core.end.get();
         match (self.take(), end) {
-            (Some(item), _) => Some(Some(item)),
+            (Some(item), _) => Poll::Ready(Some(item)),
+            (None, None) => Poll::Pending,
             (None, Some(End::Panicked(panic))) => match panic.take_payload() {
                 Some(payload) => panic::resume_unwind(payload),
-                None => Some(None),
+                None => Poll::Ready(None),
             },
-            (None, Some(_)) => Some(None),
-            (None, None) => None,
+            (None, Some(_)) => Poll::Ready(None),
         }
     }
 
@@ -194,14 +194,28 @@ where
     let items =
         Items { ready: room, asks: 0, answers: 0, resting: None, offers: VecDeque::new(), last_ticket: 0 };
     let shared = Arc::new(Shared { core: Arc::clone(&core), buffer, items: Mutex::new(items) });
-    // Should `make` panic, this ends what was never started.
-    let consumer = Consumer { shared };
-    let body = make(core.context.clone(), Yielder { shared: Arc::clone(&consumer.shared) });
+    let unmade = Unmade(&core);
+    let body = make(core.context.clone(), Yielder { shared: Arc::clone(&shared) });
+    mem::forget(unmade);
     *core.body.lock() = Some(Box::pin(body));
     let wait = Wait::new(core.context.node().cloned());
     // A runtime that is shutting down drops the driver here and now, and that is an end too.
     drop(core.runtime.spawn(Driver { wait, core: Arc::clone(&core) }));
-    consumer
+    Consumer { shared }
+}
+
+/// Ends a generator whose body could not be made.
+struct Unmade<'a>(&'a Core);
+
+impl Drop for Unmade<'_> {
+    fn drop(&mut self) {
+        self.0.finish(End::Aborted);
+    }
+}
+
+/// Whether this thread can enter a runtime: not while its locals are being destroyed.
+fn can_enter() -> bool {
+    !runtime::Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
 }
 
 impl Core {
@@ -211,8 +225,8 @@ impl Core {
 
     /// Takes the body of a stopped generator and drops it, unless somebody else has it.
     fn reap(self: &Arc<Self>) {
-        // Where the thread's locals are gone, no runtime can be entered; there the driver does it.
-        if runtime::Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
+        // Destructors belong inside the runtime: where it cannot be entered, the driver sees to them.
+        if !can_enter() {
             return;
         }
         let Some(body) = self.body.try_lock().and_then(|mut body| body.take()) else { return };
@@ -222,21 +236,22 @@ impl Core {
 
     /// Drops the body, and tells the consumer; not deeper on the stack than it bears.
     fn end(self: &Arc<Self>, body: Body, end: End) {
-        let ended = Ended { core: Arc::clone(self), body, end };
-        let now = DROPS.try_with(|drops| {
-            if drops.depth.get() < NESTED_DROPS {
-                drops.depth.set(drops.depth.get() + 1);
-                Some(ended)
+        let mut ended = Some(Ended { core: Arc::clone(self), body, end });
+        let outermost = DROPS.try_with(|drops| {
+            let depth = drops.depth.get();
+            if depth < NESTED_DROPS {
+                drops.depth.set(depth + 1);
             } else {
-                drops.put_off.borrow_mut().push(ended);
-                None
+                drops.put_off.borrow_mut().extend(ended.take());
             }
+            depth == 0
         });
-        let Ok(Some(ended)) = now else { return };
+        let Some(ended) = ended else { return };
         ended.carry_out();
-        // Not reached where the locals are gone: there nobody reaps.
-        DROPS.with(|drops| {
-            if drops.depth.get() == 1 {
+        // Without the thread's locals nothing was counted, and nothing put off.
+        let Ok(outermost) = outermost else { return };
+        let _ = DROPS.try_with(|drops| {
+            if outermost {
                 loop {
                     let next = drops.put_off.borrow_mut().pop();
                     let Some(ended) = next else { break };
@@ -312,7 +327,7 @@ impl Ended {
     fn carry_out(self) {
         let Self { core, body, end } = self;
         let dropped = panic::catch_unwind(AssertUnwindSafe(|| {
-            let _inside = core.runtime.enter();
+            let _inside = can_enter().then(|| core.runtime.enter());
             drop(body);
         }));
         core.finish(match dropped {
@@ -451,7 +466,7 @@ impl<T> Consumer<T> {
 
     fn poll_next_unbudgeted(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
         let Shared { core, buffer, .. } = &*self.shared;
-        if let Some(item) = self.shared.take_or_end() {
+        if let Poll::Ready(item) = self.shared.take_or_end() {
             return Poll::Ready(item);
         }
         if core.is_stopped() {
@@ -459,7 +474,7 @@ impl<T> Consumer<T> {
         }
         core.register_consumer(cx.waker());
         // Again: what came after the look above did not know of this waker.
-        if let Some(item) = self.shared.take_or_end() {
+        if let Poll::Ready(item) = self.shared.take_or_end() {
             return Poll::Ready(item);
         }
         if *buffer == 0 {
@@ -490,10 +505,6 @@ impl<T> Drop for Consumer<T> {
         // A waker that panics was reported by the panic hook, and must not keep the body from its end.
         let _ = panic::catch_unwind(AssertUnwindSafe(|| core.context.end(Ending::Abandoned)));
         core.reap();
-        if core.body.try_lock().is_some_and(|body| body.is_none()) {
-            // Never started, because what makes the body panicked; else this has been said.
-            core.finish(End::Aborted);
-        }
         let left = mem::take(&mut self.shared.items.lock().ready);
         drop(left);
     }
