@@ -6,23 +6,28 @@
 mod cause;
 mod deadline;
 mod list;
+#[cfg(any(feature = "signal", feature = "tokio-util"))]
+mod source;
 mod tree;
 mod values;
 
 use self::cause::Reason;
 pub use self::cause::{Abandoned, Cause, ContextError, Finished};
 use self::deadline::Deadline;
-use self::tree::{CancellerRef, Member};
-pub(crate) use self::tree::{NodeRef, Payload, Wait};
+use self::tree::{CancellerRef, Extra, Kind, Member, Registered, Registration, Spec};
+pub(crate) use self::tree::{NodeRef, Payload, Wait, is_within, within};
 use self::values::Values;
+use crate::loom::Mutex;
 use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::pin::Pin;
-use std::task::{self, Poll, ready};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{self, Poll, Wake, Waker, ready};
+use std::thread;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -111,9 +116,11 @@ impl Context {
     #[must_use = "without its canceller the context is done at once"]
     #[track_caller]
     pub fn with_cancel(&self) -> (Self, Canceller) {
-        let node = NodeRef::new(self.node.as_ref(), None, None, Location::caller());
-        let canceller = Canceller { node: CancellerRef::new(&node) };
-        (Self { node: Some(node), values: self.values.clone() }, canceller)
+        let made = Location::caller();
+        let spec = Spec { kind: Kind::Cancel, made, deadline: None, extra: None, cancellable: true };
+        let node = NodeRef::new(self.node.as_ref(), spec);
+        let canceller = Canceller { node: CancellerRef::first(&node) };
+        (self.on(node), canceller)
     }
 
     /// Makes a child that is done at `deadline`, or at its parent's if that is earlier.
@@ -246,9 +253,15 @@ impl Context {
             Some(parent) if parent <= at => None,
             _ => Some(Deadline::new(at, cause, home)),
         };
-        let node = NodeRef::new(self.node.as_ref(), own, None, made);
+        let spec = Spec { kind: Kind::Deadline, made, deadline: own, extra: None, cancellable: false };
+        let node = NodeRef::new(self.node.as_ref(), spec);
         // One that has passed is published here and now (C4).
         node.is_done();
+        self.on(node)
+    }
+
+    /// The values of this context, on another node.
+    fn on(&self, node: NodeRef) -> Self {
         Self { node: Some(node), values: self.values.clone() }
     }
 
@@ -286,6 +299,169 @@ impl Context {
     #[must_use]
     pub fn value<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.values.get()
+    }
+
+    /// Returns a context with these values and nothing else: no end, no deadline.
+    ///
+    /// Go's `WithoutCancel`: for what must be done after a request is over, such as writing its log. It is the root of a tree
+    /// of its own: [`live`](Context::live) lists what is below it and no more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::Context;
+    ///
+    /// let (ctx, canceller) = Context::background().with_value("tenant 7").with_cancel();
+    /// let log = ctx.without_cancel();
+    /// canceller.cancel();
+    /// assert!(!log.is_done());
+    /// assert_eq!(log.value(), Some(&"tenant 7"));
+    /// ```
+    #[must_use = "this context goes on as before; the returned one has no end"]
+    #[track_caller]
+    pub fn without_cancel(&self) -> Self {
+        let made = Location::caller();
+        let spec = Spec { kind: Kind::WithoutCancel, made, deadline: None, extra: None, cancellable: false };
+        self.on(NodeRef::new(None, spec))
+    }
+
+    /// Makes a child of both: done when either is, with that one's kind and cause.
+    ///
+    /// The earlier of the two deadlines applies; the values are those of `self`. Where both are done already, kind and cause
+    /// are those of `self`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::Context;
+    ///
+    /// let (request, _keep) = Context::background().with_cancel();
+    /// let (server, shutdown) = Context::background().with_cancel();
+    /// let ctx = request.merge(&server);
+    /// shutdown.cancel_with("restart");
+    /// assert!(ctx.cause().unwrap().to_string().ends_with(": restart"));
+    /// assert!(!request.is_done());
+    /// ```
+    #[must_use = "the two go on as before; the returned context is done when either is"]
+    #[track_caller]
+    pub fn merge(&self, other: &Self) -> Self {
+        let made = Location::caller();
+        self.on(match (&self.node, &other.node) {
+            (Some(first), Some(second)) => NodeRef::merged(first, second, made),
+            (one, another) => {
+                let spec = Spec { kind: Kind::Merge, made, deadline: None, extra: None, cancellable: false };
+                NodeRef::new(one.as_ref().or(another.as_ref()), spec)
+            }
+        })
+    }
+
+    /// Has `f` called once when this context is done.
+    ///
+    /// On a context that is done, `f` has run when this returns. Else it runs on the thread that cancels, before that
+    /// thread's `cancel` returns; for a deadline, on the thread that drives the runtime's timers, so it must not block.
+    /// Callbacks run in the order of their registration, a context's before its descendants' (C6).
+    ///
+    /// Dropping the [`AfterFunc`] leaves `f` registered, also when no handle of this context is left but something above
+    /// can still end it. When nothing can end it any more, `f` is dropped.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of `f`, if it is run here. Else the panic goes on out of the `cancel` that ran it, when all others
+    /// have run; on a timer it is reported by the panic hook only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::Context;
+    /// use std::sync::mpsc;
+    ///
+    /// let (ctx, canceller) = Context::background().with_cancel();
+    /// let (sender, receiver) = mpsc::channel();
+    /// ctx.after_func(move || sender.send("done").unwrap());
+    /// canceller.cancel();
+    /// assert_eq!(receiver.recv(), Ok("done"));
+    /// ```
+    pub fn after_func(&self, f: impl FnOnce() + Send + 'static) -> AfterFunc {
+        let run: Box<dyn FnOnce() + Send> = Box::new(f);
+        let registered = match &self.node {
+            Some(node) => Registration::register(node, run),
+            None => Registered::Never(run),
+        };
+        AfterFunc(match registered {
+            Registered::Done(run) => {
+                run();
+                Callback::Gone
+            }
+            Registered::Never(run) => Callback::Never(Mutex::new(Some(run))),
+            Registered::Waiting(registration) => Callback::Waiting(registration),
+        })
+    }
+
+    /// Gives way to the runtime when the task's budget is used up, and tells whether to go on.
+    ///
+    /// For loops that never wait. In the body of a generator that has been stopped it does not come back: the body is
+    /// dropped there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// The cause of this context, if it is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Cause, Context};
+    ///
+    /// async fn sum(ctx: &Context, numbers: &[u64]) -> Result<u64, Cause> {
+    ///     let mut sum = 0;
+    ///     for n in numbers {
+    ///         ctx.checkpoint().await?;
+    ///         sum += n;
+    ///     }
+    ///     Ok(sum)
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// assert_eq!(sum(&Context::background(), &[1, 2, 3]).await.unwrap(), 6);
+    /// # }
+    /// ```
+    pub async fn checkpoint(&self) -> Result<(), Cause> {
+        tokio::task::consume_budget().await;
+        // Where the body has ended, its poll comes back and the body is dropped: here.
+        if tree::is_within_stopped() {
+            std::future::pending::<()>().await;
+        }
+        self.cause().map_or(Ok(()), Err)
+    }
+
+    /// Blocks this thread until this context is done; of [`background`](Context::background), for ever.
+    ///
+    /// For threads of one's own: in async code it would keep the runtime's thread from everything else, and
+    /// [`done`](Context::done) is the way. A deadline ends it by this thread's own clock, also when no runtime is left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::Context;
+    /// use std::thread;
+    ///
+    /// let (ctx, canceller) = Context::background().with_cancel();
+    /// let worker = thread::spawn(move || ctx.blocking_done());
+    /// canceller.cancel();
+    /// worker.join().unwrap();
+    /// ```
+    pub fn blocking_done(&self) {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut done = pin!(self.done());
+        while done.as_mut().poll(&mut task::Context::from_waker(&waker)).is_pending() {
+            match self.remaining() {
+                Some(left) => thread::park_timeout(left),
+                None => thread::park(),
+            }
+        }
     }
 
     /// Tells whether this context is done.
@@ -430,10 +606,11 @@ impl Context {
 
     /// The context of a generator below this one. It is listed from now on as alive.
     pub(crate) fn with_member(&self, name: Cow<'static, str>, made: &'static Location<'static>) -> Self {
-        let member = Box::new(Member::new(name));
-        let node = NodeRef::new(self.node.as_ref(), None, Some(member), made);
+        let extra = Some(Extra::Member(Member::new(name)));
+        let spec = Spec { kind: Kind::Generator, made, deadline: None, extra, cancellable: false };
+        let node = NodeRef::new(self.node.as_ref(), spec);
         node.register();
-        Self { node: Some(node), values: self.values.clone() }
+        self.on(node)
     }
 
     pub(crate) fn node(&self) -> Option<&NodeRef> {
@@ -467,17 +644,87 @@ impl Default for Context {
     }
 }
 
+impl fmt::Display for Context {
+    /// One line: the state with its cause or the time that is left, and how the context was made.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.cause(), self.remaining()) {
+            (Some(cause), _) => write!(f, "{cause}")?,
+            (None, Some(left)) => write!(f, "live, {left:?} left")?,
+            (None, None) => write!(f, "live")?,
+        }
+        write!(f, "; made by ")?;
+        tree::fmt_chain(self.node.as_deref(), f)?;
+        self.values.fmt_types(f)
+    }
+}
+
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Context");
-        match self.cause() {
-            Some(cause) => debug.field("done", &format_args!("{cause}")),
-            None => debug.field("done", &false),
+        write!(f, "Context({self})")
+    }
+}
+
+/// A callback that waits for a context's end; made by [`Context::after_func`].
+///
+/// Dropping it leaves the callback where it is.
+///
+/// # Examples
+///
+/// ```
+/// use ctx_runtime::Context;
+///
+/// let (ctx, canceller) = Context::background().with_cancel();
+/// let callback = ctx.after_func(|| panic!("not to be run"));
+/// assert!(callback.stop());
+/// canceller.cancel();
+/// ```
+pub struct AfterFunc(Callback);
+
+enum Callback {
+    Waiting(Arc<Registration>),
+    /// Nothing can set it off.
+    Never(Mutex<Option<Box<dyn FnOnce() + Send>>>),
+    /// It was run when it was registered.
+    Gone,
+}
+
+impl UnwindSafe for AfterFunc {}
+impl RefUnwindSafe for AfterFunc {}
+
+impl AfterFunc {
+    /// Takes the callback back. Returns true if and only if this call kept it from running.
+    ///
+    /// False says that it has run, is running or is about to, or was stopped before; this does not wait for it.
+    ///
+    /// # Examples
+    ///
+    /// See [`AfterFunc`].
+    pub fn stop(&self) -> bool {
+        let stopped = match &self.0 {
+            Callback::Waiting(registration) => registration.stop(),
+            Callback::Never(run) => run.lock().take(),
+            Callback::Gone => None,
         };
-        if let Some(remaining) = self.remaining() {
-            debug.field("remaining", &remaining);
-        }
-        debug.field("values", &self.values.len()).finish_non_exhaustive()
+        stopped.is_some()
+    }
+}
+
+impl fmt::Debug for AfterFunc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AfterFunc").finish_non_exhaustive()
+    }
+}
+
+/// Wakes a thread that blocks.
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -553,6 +800,39 @@ impl Canceller {
     pub fn cancel_with(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) {
         let origin = Location::caller();
         self.node.node().cancel(Cause::custom(ContextError::Cancelled, cause.into(), origin));
+    }
+
+    /// Cancels, then waits until every generator below has ended, its destructors included.
+    ///
+    /// The cancel happens when this is called; what is returned only waits.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it ends the wait, not the cancel.
+    ///
+    /// # Panics
+    ///
+    /// If awaited from within one of the generators that it waits for, which would wait for itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (ctx, canceller) = Context::background().with_cancel();
+    /// let silent = Generator::builder().spawn::<u8, _, _>(&ctx, |_, _| std::future::pending());
+    /// canceller.cancel_and_wait().await;
+    /// assert!(silent.end().is_some());
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn cancel_and_wait(&self) -> impl Future<Output = ()> + use<> {
+        self.cancel();
+        let node = self.node.node().clone();
+        let mut pending = Vec::new();
+        poll_fn(move |cx| node.poll_ended(&mut pending, cx))
     }
 
     /// Gives up, for this canceller and all its clones, that the context is cancelled when the last of them is dropped.

@@ -8,6 +8,6 @@ mod loom;
 #[doc(hidden)]
 pub mod private;
 
-pub use context::{Abandoned, Canceller, Cause, Context, ContextError, Done, Finished};
+pub use context::{Abandoned, AfterFunc, Canceller, Cause, Context, ContextError, Done, Finished};
 pub use ctx_macros::generator;
 pub use generator::{Builder, End, Generator, Panic, Yielder};

@@ -9,8 +9,14 @@
 //! The timer is an entry in the timer wheel of a tokio runtime, without a task: a `Sleep` that is polled once, with a waker
 //! of ours (an [`Alarm`]), and kept until the deadline is over. It is made when somebody first waits, on the runtime of
 //! whoever waits, and again on every other runtime that somebody waits on: so no waiter depends on a runtime that is not
-//! its own. Who waits outside any runtime relies on the one that the deadline was set in. The wheel calls an alarm early
-//! only when its runtime shuts down; then all who wait are woken, and look for another timer (C11).
+//! its own. For who waits outside any runtime it is made on the one that the deadline was set in; as that one may stand still,
+//! or be gone, a thread that serves all such deadlines of the process looks after it too ([`Sentry`]).
+//!
+//! The wheel calls an alarm early only when its runtime shuts down. Then all who wait are woken, and look for another
+//! timer; callbacks, which cannot look, are left to the sentry (C11).
+//!
+//! Why no task: it would be one more to count among the runtime's alive, would have to be woken whenever an earlier deadline
+//! comes, and `Sleep` has all it takes. What runs in an alarm runs on the thread that drives the runtime's timers.
 //!
 //! # Who holds what
 //!
@@ -22,11 +28,13 @@
 use super::cause::Cause;
 use super::tree::{Marking, NodeRef, Owner, Payload};
 use crate::loom::Mutex;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::ptr;
+use std::sync::{Arc, Condvar, PoisonError, Weak};
 use std::task::{self, Poll, Wake, Waker};
 use std::time::Duration;
 use tokio::runtime::{self, Handle};
@@ -58,6 +66,8 @@ struct State {
     alarms: Vec<Entry>,
     /// The runtimes that let their alarm down because they were shutting down.
     lost: Vec<runtime::Id>,
+    /// The sentry looks after this deadline too.
+    guarded: bool,
     /// Who waits below nodes that a reader has marked; for the timer to wake.
     unfired: Vec<NodeRef>,
 }
@@ -89,8 +99,14 @@ impl Deadline {
 
     /// Takes the alarms off the wheels: all who waited have been told, or nobody is left to be.
     pub(super) fn disarm(&self) {
-        let alarms = mem::take(&mut self.state.lock().alarms);
+        let (alarms, guarded) = {
+            let mut state = self.state.lock();
+            (mem::take(&mut state.alarms), mem::take(&mut state.guarded))
+        };
         drop(alarms);
+        if guarded {
+            Sentry::relieve(self);
+        }
     }
 
     /// What a reader does: marks, and leaves those who wait to the timer. Returns whether the deadline has passed.
@@ -101,8 +117,8 @@ impl Deadline {
         let mut state = self.state.lock();
         let Some(owner) = self.owner.upgrade() else { return true };
         let mut fires = owner.mark(self.cause.clone()).into_fires(&owner);
-        // Without an alarm nobody waits; who is about to looks at the clock after it has registered.
-        if !state.alarms.is_empty() {
+        // Without a timer nobody waits; who is about to looks at the clock after it has registered.
+        if !state.alarms.is_empty() || state.guarded {
             state.unfired.append(&mut fires);
         }
         drop(state);
@@ -129,21 +145,23 @@ impl Deadline {
             return Poll::Ready(());
         }
         let here = Handle::try_current().ok();
-        let handle = {
+        let (handle, guard) = {
             let mut state = self.state.lock();
-            // Who waits outside a runtime, or in one that is going away, relies on the deadline's own.
-            let candidates = here.iter().chain([&self.home]);
-            let Some(handle) = candidates.into_iter().find(|handle| !state.lost.contains(&handle.id()))
-            else {
-                return Poll::Pending;
-            };
-            let runtime = handle.id();
-            if state.alarms.iter().any(|entry| entry.runtime == runtime) {
-                return Poll::Pending;
+            let alive = |handle: &&Handle| !state.lost.contains(&handle.id());
+            let here = here.as_ref().filter(alive);
+            let handle = here.or_else(|| Some(&self.home).filter(alive)).cloned();
+            let handle =
+                handle.filter(|handle| state.alarms.iter().all(|entry| entry.runtime != handle.id()));
+            let guard = here.is_none() && !mem::replace(&mut state.guarded, true);
+            if let Some(handle) = &handle {
+                state.alarms.push(Entry { runtime: handle.id(), sleep: None });
             }
-            state.alarms.push(Entry { runtime, sleep: None });
-            handle.clone()
+            (handle, guard)
         };
+        if guard {
+            Sentry::post(self);
+        }
+        let Some(handle) = handle else { return Poll::Pending };
         let alarm = Arc::new(Alarm { deadline: Arc::downgrade(self), runtime: handle.id() });
         let sleep = self.sleep_on(&handle, &Waker::from(alarm));
         let mut state = self.state.lock();
@@ -174,16 +192,18 @@ impl Deadline {
     }
 
     /// A runtime shuts down with our entry in its wheel. Who waits is woken, to look for another timer.
-    fn lose(&self, runtime: runtime::Id) {
+    fn lose(self: &Arc<Self>, runtime: runtime::Id) {
         let (owner, entry) = {
             let mut state = self.state.lock();
             state.lost.push(runtime);
             let entry = state.alarms.iter().position(|entry| entry.runtime == runtime);
             let entry = entry.map(|at| state.alarms.swap_remove(at));
+            state.guarded = true;
             (self.owner.upgrade(), entry)
         };
         drop(entry);
         if let Some(owner) = owner {
+            Sentry::post(self);
             owner.rouse();
         }
     }
@@ -209,6 +229,71 @@ impl Wake for Alarm {
             deadline.lose(self.runtime);
         }
     }
+}
+
+/// The thread that looks after the deadlines that no runtime can be trusted with. It lives while there are any.
+struct Sentry;
+
+type Posts = BTreeMap<(Instant, usize), Weak<Deadline>>;
+
+/// The deadlines that it looks after, by their time and, to tell them apart, their address. `None`: there is no thread.
+static POSTS: std::sync::Mutex<Option<Posts>> = std::sync::Mutex::new(None);
+static POSTED: Condvar = Condvar::new();
+
+impl Sentry {
+    fn post(deadline: &Arc<Deadline>) {
+        let mut posts = lock(&POSTS);
+        let first = posts.is_none();
+        let key = (deadline.at, Arc::as_ptr(deadline).addr());
+        posts.get_or_insert_default().insert(key, Arc::downgrade(deadline));
+        drop(posts);
+        if first {
+            let thread = std::thread::Builder::new().name("ctx-deadlines".to_owned());
+            // Without another thread the runtime's own timer has to do.
+            if thread.spawn(Self::run).is_err() {
+                *lock(&POSTS) = None;
+            }
+        } else {
+            POSTED.notify_one();
+        }
+    }
+
+    /// The deadline is over, or nobody is left whom it concerns.
+    fn relieve(deadline: &Deadline) {
+        let mut posts = lock(&POSTS);
+        let key = (deadline.at, ptr::from_ref(deadline).addr());
+        let weak = posts.as_mut().and_then(|all| all.remove(&key));
+        drop(posts);
+        drop(weak);
+    }
+
+    fn run() {
+        let mut posts = lock(&POSTS);
+        loop {
+            let all = posts.get_or_insert_default();
+            let Some((&key, deadline)) = all.first_key_value() else {
+                *posts = None;
+                return;
+            };
+            let left = key.0.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                posts = POSTED.wait_timeout(posts, left).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            let deadline = deadline.upgrade();
+            all.remove(&key);
+            drop(posts);
+            if let Some(deadline) = deadline {
+                // A panic was reported by the panic hook when it happened; the others go on (C6).
+                drop(deadline.expire());
+            }
+            posts = lock(&POSTS);
+        }
+    }
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tokio's time, also where the thread's locals are gone: there `Instant::now` panics under `test-util`.

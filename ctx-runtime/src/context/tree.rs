@@ -20,6 +20,12 @@
 //!    held nothing runs but this module: no waker is cloned, woken or dropped, no cause dropped (C5).
 //! 6. A waiter joins a node's list under its lock, and only while the node is live. After marking, whoever fires takes
 //!    the waiters out one by one under the lock and wakes each outside it.
+//! 7. A merged node is in the list of its first parent itself; in that of its second, a *relay* stands for it. It owns the
+//!    relay, and takes it out of that list before it dies. Whoever finds a relay in a list goes on to its target.
+//! 8. A callback that waits holds its own node, so that it outlives the last handle (a cycle that ends when it is called
+//!    or stopped). A node that nothing can end any more is *inert*: no canceller, no deadline of its own, and inert parents
+//!    or none. There no callback waits, so that the cycle does not outlive its purpose. `inert` is set under the node's lock,
+//!    and the parent's is read under the parent's.
 //!
 //! # A cancel, step by step
 //!
@@ -41,7 +47,8 @@ use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
 use crate::loom::{Mutex, MutexGuard};
 use std::any::Any;
 use std::borrow::Cow;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomPinned;
 use std::mem;
@@ -66,6 +73,8 @@ pub(crate) struct Node {
     disarmed: AtomicBool,
     /// A generator was started at or below this node, so its root is in `ROOTS`.
     registered: AtomicBool,
+    /// Nothing can end this node any more (invariant 8).
+    inert: AtomicBool,
     cancellers: AtomicUsize,
     listeners: Mutex<Listeners>,
     /// The place in the parent's list, guarded by the parent's lock; without a parent, the place in `ROOTS`.
@@ -76,9 +85,63 @@ pub(crate) struct Node {
     deadline: Option<Arc<Deadline>>,
     /// The deadline was set for this very node, and not for one above.
     owns_deadline: bool,
-    /// The line that made this context.
+    /// What made this context, and on which line.
+    kind: Kind,
     made: &'static Location<'static>,
-    member: Option<Box<Member>>,
+    extra: Option<Box<Extra>>,
+}
+
+/// What a node is made from.
+pub(crate) struct Spec {
+    pub(crate) kind: Kind,
+    pub(crate) made: &'static Location<'static>,
+    /// A deadline of its own, earlier than the parent's.
+    pub(crate) deadline: Option<Arc<Deadline>>,
+    pub(crate) extra: Option<Extra>,
+    /// It starts with one canceller.
+    pub(crate) cancellable: bool,
+}
+
+/// What made a node: the method that a chain of contexts shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Cancel,
+    Deadline,
+    WithoutCancel,
+    Merge,
+    Generator,
+    #[cfg(feature = "signal")]
+    Signal,
+    #[cfg(feature = "tokio-util")]
+    Token,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cancel => "with_cancel",
+            Self::Deadline => "with_deadline",
+            Self::WithoutCancel => "without_cancel",
+            Self::Merge => "merge",
+            Self::Generator => "generator",
+            #[cfg(feature = "signal")]
+            Self::Signal => "with_shutdown_signal",
+            #[cfg(feature = "tokio-util")]
+            Self::Token => "with_cancellation_token",
+        }
+    }
+}
+
+/// What only some nodes have.
+pub(crate) enum Extra {
+    Member(Member),
+    /// The relay in the list of the second parent; owned.
+    Merged(NonNull<Node>),
+    /// The merged node that this one stands for.
+    Relay(NonNull<Node>),
+    /// What may end the node from outside the tree.
+    #[cfg(any(feature = "signal", feature = "tokio-util"))]
+    Source(Arc<super::source::Trigger>),
 }
 
 /// Who is to be told when the node ends.
@@ -92,20 +155,36 @@ pub(crate) struct Member {
     pub(crate) name: Cow<'static, str>,
     /// The body is gone, clean-up included.
     ended: AtomicBool,
+    /// Those who wait for that.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Member {
     pub(crate) fn new(name: Cow<'static, str>) -> Self {
-        Self { name, ended: AtomicBool::new(false) }
+        Self { name, ended: AtomicBool::new(false), waiting: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn set_ended(&self) {
         // Release: pairs with the Acquire in `is_alive`, so that who misses it in a report sees what it did.
         self.ended.store(true, Ordering::Release);
+        let waiting = mem::take(&mut *self.waiting.lock());
+        for waker in waiting {
+            // A waker that panics was reported by the panic hook, and must not keep the others from waking.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
         !self.ended.load(Ordering::Acquire)
+    }
+
+    fn poll_ended(&self, cx: &task::Context<'_>) -> Poll<()> {
+        if self.is_alive() {
+            let waker = cx.waker().clone();
+            self.waiting.lock().push(waker);
+        }
+        // Again: an end that came after the look above did not know of this waker.
+        if self.is_alive() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
@@ -149,7 +228,41 @@ impl Node {
     }
 
     pub(crate) fn member(&self) -> Option<&Member> {
-        self.member.as_deref()
+        match self.extra.as_deref() {
+            Some(Extra::Member(member)) => Some(member),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn parent(&self) -> Option<&Self> {
+        // SAFETY: a node owns a reference to its parent.
+        self.parent.map(|parent| unsafe { parent.as_ref() })
+    }
+
+    /// The second parent of a merged node.
+    fn other_parent(&self) -> Option<&Self> {
+        match self.extra.as_deref() {
+            // SAFETY: a merged node owns its relay.
+            Some(Extra::Merged(relay)) => unsafe { relay.as_ref() }.parent(),
+            _ => None,
+        }
+    }
+
+    /// Whether this node is `ancestor` or below it.
+    fn is_below(&self, ancestor: &Self) -> bool {
+        let mut seen = HashSet::new();
+        let mut queue = vec![self];
+        while let Some(node) = queue.pop() {
+            if ptr::eq(node, ancestor) {
+                return true;
+            }
+            // Only a merged node is reached in two ways.
+            if node.other_parent().is_none() || seen.insert(ptr::from_ref(node)) {
+                queue.extend(node.parent());
+                queue.extend(node.other_parent());
+            }
+        }
+        false
     }
 
     /// Gives up that the node is cancelled when its last canceller goes.
@@ -158,20 +271,96 @@ impl Node {
         self.disarmed.store(true, Ordering::Release);
     }
 
-    /// Takes one waiter out, with what is to be woken.
-    fn take_waiter(&self) -> Option<Waker> {
+    /// Takes one waiter out, with what is to be woken or called.
+    fn take_waiter(&self) -> Option<Slot> {
         let mut listeners = self.lock();
-        loop {
-            let waiter = listeners.waiters.pop_front()?;
-            // SAFETY: it was in this list, and lives at least until the lock is free.
-            let waiter = unsafe { waiter.as_ref() };
+        let waiter = listeners.waiters.pop_front()?;
+        // SAFETY: it was in this list, and lives at least until the lock is free.
+        let waiter = unsafe { waiter.as_ref() };
+        // SAFETY: only the lock's holder looks at a slot.
+        Some(mem::replace(unsafe { &mut *waiter.slot.get() }, Slot::Idle))
+    }
+
+    /// Takes out the waiters that are wakers, or those that are callbacks.
+    fn take_waiters(&self, wanted: fn(&Slot) -> bool) -> Vec<Slot> {
+        let mut listeners = self.lock();
+        let mut taken = Vec::new();
+        let all: Vec<_> = listeners.waiters.iter().collect();
+        for waiter in all {
+            // SAFETY: in the list whose lock is held.
+            let this = unsafe { waiter.as_ref() };
             // SAFETY: only the lock's holder looks at a slot.
-            let slot = unsafe { &mut *waiter.slot.get() };
-            if let Slot::Listed(waker) = mem::replace(slot, Slot::Idle) {
-                return Some(waker);
+            let slot = unsafe { &mut *this.slot.get() };
+            if wanted(slot) {
+                // SAFETY: in this list.
+                unsafe { listeners.waiters.remove(waiter) };
+                taken.push(mem::replace(slot, Slot::Idle));
             }
         }
+        taken
     }
+
+    /// Whether nothing but its parents could end this node, and none of them can.
+    fn has_no_ender(&self) -> bool {
+        self.cancellers.load(Ordering::Acquire) == 0
+            && !self.owns_deadline
+            && matches!(self.extra.as_deref(), None | Some(Extra::Merged(_) | Extra::Relay(_)))
+            && [self.parent(), self.other_parent()].into_iter().flatten().all(Self::is_inert)
+    }
+
+    /// Under the lock, so that a parent that becomes inert and a child that loses its own ender cannot both miss the other.
+    fn is_inert(&self) -> bool {
+        let _listeners = self.lock();
+        self.inert.load(Ordering::Relaxed)
+    }
+}
+
+/// The node that an element of a list of children stands for: itself, or the target of a relay (invariant 7).
+///
+/// # Safety
+///
+/// The lock of the list is held; so both are alive for as long as it is.
+unsafe fn resolve(child: NonNull<Node>) -> NonNull<Node> {
+    // SAFETY: in a list whose lock is held.
+    match unsafe { child.as_ref() }.extra.as_deref() {
+        Some(Extra::Relay(target)) => *target,
+        _ => child,
+    }
+}
+
+thread_local! {
+    /// The generator whose body this thread polls.
+    static WITHIN: Cell<Option<NonNull<Node>>> = const { Cell::new(None) };
+}
+
+/// Runs `poll` as the body of the generator that `node` is of.
+pub(crate) fn within<R>(node: &NodeRef, poll: impl FnOnce() -> R) -> R {
+    struct Restore(Option<NonNull<Node>>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            WITHIN.set(self.0);
+        }
+    }
+
+    let _restore = Restore(WITHIN.replace(Some(node.0)));
+    poll()
+}
+
+/// The node of the generator whose body this thread polls.
+fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
+    // SAFETY: `within` holds a reference for as long as the cell is set.
+    look(WITHIN.get().map(|node| unsafe { node.as_ref() }))
+}
+
+/// Whether this thread polls the body of the generator that `node` is of.
+pub(crate) fn is_within(node: &NodeRef) -> bool {
+    WITHIN.get() == Some(node.0)
+}
+
+/// Whether this thread polls the body of a generator that has been stopped.
+pub(crate) fn is_within_stopped() -> bool {
+    with_current(|node| node.is_some_and(Node::is_done))
 }
 
 /// A counted reference to a node.
@@ -201,58 +390,80 @@ impl Clone for NodeRef {
 
 impl Drop for NodeRef {
     fn drop(&mut self) {
-        let mut last = self.0;
         // Not by recursion: the last reference to a leaf may be the last one to each of its ancestors (C7).
-        loop {
-            // SAFETY: this reference, or the one that the freed child owned, is being given up only here.
-            let node = unsafe { last.as_ref() };
+        let mut next = Some(self.0);
+        let mut others = Vec::new();
+        while let Some(node) = next {
+            // SAFETY: the reference that is given up here keeps it alive: this one, or one that a freed child owned.
+            let refs = unsafe { &(*node.as_ptr()).refs };
             // Release: pairs with the fence below, so that whoever frees has seen all uses.
-            if node.refs.fetch_sub(1, Ordering::Release) != 1 {
-                return;
-            }
-            fence(Ordering::Acquire);
-            // SAFETY: the count is zero, and `try_ref` revives no node.
-            match unsafe { free(last) } {
-                Some(parent) => last = parent,
-                None => return,
-            }
+            next = if refs.fetch_sub(1, Ordering::Release) == 1 {
+                fence(Ordering::Acquire);
+                // SAFETY: the count is zero, and `try_ref` revives no node.
+                let (parent, other) = unsafe { free(node) };
+                others.extend(other);
+                parent
+            } else {
+                None
+            };
+            next = next.or_else(|| others.pop());
         }
     }
 }
 
-/// Takes the node out of every list and frees it. Returns the parent, with the reference to it that the node owned.
+/// Takes the node out of every list and frees it. Returns the references to its parents, which it owned.
 ///
 /// # Safety
 ///
 /// The node's count of references has come to zero, and it is freed once.
-unsafe fn free(node: NonNull<Node>) -> Option<NonNull<Node>> {
+unsafe fn free(node: NonNull<Node>) -> (Option<NonNull<Node>>, Option<NonNull<Node>>) {
     // SAFETY: alive until it is freed below.
     let this = unsafe { node.as_ref() };
     let parent = this.parent;
-    match parent {
-        Some(parent) => {
-            // SAFETY: the node owns a reference to its parent.
-            let mut listeners = unsafe { parent.as_ref() }.lock();
-            // SAFETY: with a parent, it is in that parent's list.
-            unsafe { listeners.children.remove(node) };
+    // SAFETY: in the list of the parent that it names, if it names one.
+    unsafe { leave(node) };
+    // Acquire: pairs with the Release in `register`.
+    if parent.is_none() && this.registered.load(Ordering::Acquire) {
+        #[cfg(not(all(test, loom)))]
+        // SAFETY: registered and without a parent, it is in its shard.
+        unsafe {
+            shard(node).lock().remove(node);
         }
-        // Acquire: pairs with the Release in `register`.
-        None if this.registered.load(Ordering::Acquire) => {
-            #[cfg(not(all(test, loom)))]
-            // SAFETY: registered and without a parent, it is in its shard.
-            unsafe {
-                shard(node).lock().remove(node);
-            }
-        }
-        None => {}
+    }
+    let mut other = None;
+    if let Some(Extra::Merged(relay)) = this.extra.as_deref() {
+        // SAFETY: owned by this node, and in the list of the parent that it names. From now on nobody resolves to this node.
+        unsafe { leave(*relay) };
+        // SAFETY: made by `Box::leak`; nobody can find it any more, and nobody refers to it but this node.
+        let relay = unsafe { Box::from_raw(relay.as_ptr()) };
+        other = relay.parent;
     }
     if let (true, Some(deadline)) = (this.owns_deadline, &this.deadline) {
         deadline.owner.clear();
         deadline.disarm();
     }
-    // SAFETY: made by `Box::leak` in `NodeRef::new`; nobody can find it any more.
+    #[cfg(any(feature = "signal", feature = "tokio-util"))]
+    if let Some(Extra::Source(trigger)) = this.extra.as_deref() {
+        trigger.owner.clear();
+    }
+    // SAFETY: made by `Box::leak`; nobody can find it any more.
     drop(unsafe { Box::from_raw(node.as_ptr()) });
-    parent
+    (parent, other)
+}
+
+/// Takes a node out of its parent's list.
+///
+/// # Safety
+///
+/// With a parent, it is in that parent's list.
+unsafe fn leave(node: NonNull<Node>) {
+    // SAFETY: alive, as it is in a list or owned by the caller.
+    let this = unsafe { node.as_ref() };
+    if let Some(parent) = this.parent() {
+        let mut listeners = parent.lock();
+        // SAFETY: by the caller's word.
+        unsafe { listeners.children.remove(node) };
+    }
 }
 
 #[cfg(not(all(test, loom)))]
@@ -281,54 +492,120 @@ unsafe fn try_ref(node: NonNull<Node>) -> Option<NodeRef> {
 }
 
 impl NodeRef {
-    /// A node below `parent`, or a root. A `deadline` of its own must be earlier than the parent's.
-    pub(crate) fn new(
-        parent: Option<&NodeRef>,
-        deadline: Option<Arc<Deadline>>,
-        member: Option<Box<Member>>,
-        made: &'static Location<'static>,
-    ) -> Self {
-        let mut node = Box::new(Node {
+    /// A node below `parent`, or a root.
+    pub(crate) fn new(parent: Option<&NodeRef>, spec: Spec) -> Self {
+        let node = Self::boxed(parent, spec);
+        let Some(parent) = parent else { return Self::leak(node) };
+        // A passed deadline above counts as an end, whoever looked or did not look before (C2).
+        match parent.cause() {
+            Some(cause) => Self::born_done(node, cause),
+            None => Self::leak_below(parent, node),
+        }
+    }
+
+    /// A node that is done when either parent is; if both are, for the first one's cause.
+    pub(crate) fn merged(parent: &NodeRef, other: &NodeRef, made: &'static Location<'static>) -> Self {
+        let earlier = |node: &NodeRef| node.deadline.as_ref().map(|deadline| deadline.at());
+        let first = match (earlier(parent), earlier(other)) {
+            (Some(first), Some(second)) => first <= second,
+            (_, second) => second.is_none(),
+        };
+        let spec = |kind, extra| Spec { kind, made, deadline: None, extra, cancellable: false };
+        let mut node = Self::boxed(Some(parent), spec(Kind::Merge, None));
+        node.deadline.clone_from(if first { &parent.deadline } else { &other.deadline });
+        if let Some(cause) = parent.cause().or_else(|| other.cause()) {
+            return Self::born_done(node, cause);
+        }
+        let mut relay = Self::boxed(Some(other), spec(Kind::Merge, None));
+        let node = NonNull::from(Box::leak(node));
+        relay.extra = Some(Box::new(Extra::Relay(node)));
+        relay.parent = Some(other.clone().into_raw());
+        let relay = NonNull::from(Box::leak(relay));
+        // SAFETY: not yet shared: in no list, and no other reference exists.
+        let this = unsafe { &mut *node.as_ptr() };
+        this.extra = Some(Box::new(Extra::Merged(relay)));
+        this.inert = AtomicBool::new(parent.is_inert() && other.is_inert());
+        this.parent = Some(parent.clone().into_raw());
+        for (parent, child) in [(parent, node), (other, relay)] {
+            let end = {
+                let mut listeners = parent.lock();
+                // Also in the list of one that has ended: `free` counts on it.
+                // SAFETY: alive, in no list yet, and `free` takes it out before it dies.
+                unsafe { listeners.children.push_back(child) };
+                parent.end.get()
+            };
+            if let Some(cause) = end {
+                // A cancel of this parent may have passed by before the node was in its list.
+                // SAFETY: owned by the reference that is returned below.
+                let this = unsafe { node.as_ref() };
+                let listeners = this.lock();
+                if this.end.is_set() {
+                    drop(listeners);
+                    drop(cause);
+                } else {
+                    this.end.set(cause);
+                }
+            }
+        }
+        Self(node)
+    }
+
+    fn boxed(parent: Option<&NodeRef>, spec: Spec) -> Box<Node> {
+        let Spec { kind, made, deadline, extra, cancellable } = spec;
+        Box::new(Node {
             refs: AtomicUsize::new(1),
             end: EndCell::new(),
             settled: AtomicBool::new(false),
             disarmed: AtomicBool::new(false),
             registered: AtomicBool::new(false),
-            cancellers: AtomicUsize::new(0),
+            inert: AtomicBool::new(false),
+            cancellers: AtomicUsize::new(usize::from(cancellable)),
             listeners: Mutex::new(Listeners { children: List::new(), waiters: List::new() }),
             siblings: Link::new(),
             parent: None,
             owns_deadline: deadline.is_some(),
             deadline: deadline.or_else(|| parent.and_then(|parent| parent.deadline.clone())),
+            kind,
             made,
-            member,
-        });
-        let Some(parent) = parent else { return Self::leak(node) };
-        // A passed deadline above counts as an end, whoever looked or did not look before (C2).
-        if let Some(cause) = parent.cause() {
-            return Self::born_done(node, cause);
-        }
-        node.parent = Some(parent.clone().into_raw());
-        let mut listeners = parent.lock();
-        if let Some(cause) = parent.end.get() {
-            drop(listeners);
-            node.parent = None;
-            // SAFETY: the reference made above, which the node no longer owns.
-            drop(unsafe { Self::from_raw(parent.0) });
-            return Self::born_done(node, cause);
-        }
-        let node = Self::leak(node);
-        // SAFETY: alive, in no list yet, and `free` takes it out before it dies.
-        unsafe { listeners.children.push_back(node.0) };
-        drop(listeners);
+            extra: extra.map(Box::new),
+        })
+    }
+
+    fn leak(mut node: Box<Node>) -> Self {
+        *node.inert.get_mut() = node.has_no_ender();
+        let node = Self(NonNull::from(Box::leak(node)));
+        node.own_up();
         node
     }
 
-    fn leak(node: Box<Node>) -> Self {
-        let node = Self(NonNull::from(Box::leak(node)));
-        if let (true, Some(deadline)) = (node.owns_deadline, &node.deadline) {
-            deadline.owner.set(&node);
+    /// Lets what ends this node on its own know of it.
+    fn own_up(&self) {
+        if let (true, Some(deadline)) = (self.owns_deadline, &self.deadline) {
+            deadline.owner.set(self);
         }
+        #[cfg(any(feature = "signal", feature = "tokio-util"))]
+        if let Some(Extra::Source(trigger)) = self.extra.as_deref() {
+            trigger.owner.set(self);
+        }
+    }
+
+    fn leak_below(parent: &NodeRef, mut node: Box<Node>) -> Self {
+        let mut listeners = parent.lock();
+        if let Some(cause) = parent.end.get() {
+            drop(listeners);
+            return Self::born_done(node, cause);
+        }
+        node.parent = Some(parent.clone().into_raw());
+        let inert = parent.inert.load(Ordering::Relaxed)
+            && node.cancellers.load(Ordering::Relaxed) == 0
+            && !node.owns_deadline
+            && node.extra.is_none();
+        node.inert.store(inert, Ordering::Relaxed);
+        let node = Self(NonNull::from(Box::leak(node)));
+        node.own_up();
+        // SAFETY: alive, in no list yet, and `free` takes it out before it dies.
+        unsafe { listeners.children.push_back(node.0) };
+        drop(listeners);
         node
     }
 
@@ -340,13 +617,6 @@ impl NodeRef {
 
     fn into_raw(self) -> NonNull<Node> {
         mem::ManuallyDrop::new(self).0
-    }
-
-    /// # Safety
-    ///
-    /// The pointer comes with a reference to the node, which the result takes over.
-    unsafe fn from_raw(node: NonNull<Node>) -> Self {
-        Self(node)
     }
 
     /// Cancels this node and all below. The cause counts only if the node is live and its deadline has not passed.
@@ -397,20 +667,60 @@ impl NodeRef {
         }
     }
 
-    /// The members alive below `tops` and at them.
-    pub(crate) fn members(tops: Vec<NodeRef>) -> Vec<NodeRef> {
-        let mut members = Vec::new();
-        let mut queue = tops;
-        while let Some(node) = queue.pop() {
+    /// Everything at and below `tops`, from the top down, once.
+    fn descend(tops: Vec<NodeRef>) -> Vec<NodeRef> {
+        let mut seen = HashSet::new();
+        let mut order = tops;
+        let mut at = 0;
+        while at < order.len() {
+            let node = NodeRef::clone(&order[at]);
             for child in node.lock().children.iter() {
                 // SAFETY: in the list whose lock is held.
-                queue.extend(unsafe { try_ref(child) });
+                let child = unsafe { resolve(child) };
+                // SAFETY: as above.
+                let Some(child) = (unsafe { try_ref(child) }) else { continue };
+                // Only a merged node is reached in two ways.
+                if child.other_parent().is_none() || seen.insert(child.0) {
+                    order.push(child);
+                }
             }
-            if node.member().is_some_and(Member::is_alive) {
-                members.push(node);
+            at += 1;
+        }
+        order
+    }
+
+    /// The members alive below `tops` and at them.
+    pub(crate) fn members(tops: Vec<NodeRef>) -> Vec<NodeRef> {
+        let mut members = Self::descend(tops);
+        members.retain(|node| node.member().is_some_and(Member::is_alive));
+        members
+    }
+
+    /// Ready when every generator at or below this node has ended.
+    ///
+    /// `pending` is what the last call has left to wait for; empty at first.
+    ///
+    /// # Panics
+    ///
+    /// If called from within the body of one of them.
+    pub(crate) fn poll_ended(&self, pending: &mut Vec<NodeRef>, cx: &task::Context<'_>) -> Poll<()> {
+        assert!(
+            !with_current(|current| current.is_some_and(|current| current.is_below(self))),
+            "`cancel_and_wait` was called from within a generator below the context that it cancels, \
+             and would wait for itself: call `cancel` there, or wait in a task that is not below it"
+        );
+        loop {
+            while let Some(node) = pending.last() {
+                if node.member().is_some_and(|member| member.poll_ended(cx).is_pending()) {
+                    return Poll::Pending;
+                }
+                pending.pop();
+            }
+            *pending = Self::members(vec![self.clone()]);
+            if pending.is_empty() {
+                return Poll::Ready(());
             }
         }
-        members
     }
 
     /// The roots that a generator was started below.
@@ -431,28 +741,37 @@ impl NodeRef {
         Marking::of(self, cause)
     }
 
-    /// Wakes all who wait at or below this node, though it has not ended: what they relied on is gone.
+    /// Wakes all who wait at or below this node, though it has not ended: what they relied on is gone. Callbacks stay.
     pub(super) fn rouse(&self) {
-        let mut queue = vec![self.clone()];
-        let mut at = 0;
-        while at < queue.len() {
-            let node = queue[at].clone();
-            for child in node.lock().children.iter() {
-                // SAFETY: in the list whose lock is held.
-                queue.extend(unsafe { try_ref(child) });
-            }
-            at += 1;
-        }
-        for node in queue {
+        for node in Self::descend(vec![self.clone()]) {
             // Those that register again come after: the list is taken as it stands now.
-            let mut wakers = Vec::new();
-            while let Some(waker) = node.take_waiter() {
-                wakers.push(waker);
-            }
-            for waker in wakers {
-                let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            for waiter in node.take_waiters(|slot| matches!(slot, Slot::Waker(_))) {
+                // A waker that panics was reported by the panic hook.
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell()));
             }
         }
+    }
+
+    /// Lets go of the callbacks that nobody can set off any more (invariant 8).
+    fn settle_inert(&self) {
+        let mut inert = vec![self.clone()];
+        let mut callbacks = Vec::new();
+        while let Some(node) = inert.pop() {
+            if node.end.is_set() || !node.has_no_ender() {
+                continue;
+            }
+            let children: Vec<_> = {
+                let listeners = node.lock();
+                node.inert.store(true, Ordering::Relaxed);
+                // SAFETY: in the list whose lock is held.
+                let resolved = listeners.children.iter().map(|child| unsafe { resolve(child) });
+                // SAFETY: as above.
+                resolved.filter_map(|child| unsafe { try_ref(child) }).collect()
+            };
+            callbacks.extend(node.take_waiters(|slot| matches!(slot, Slot::Callback { .. })));
+            inert.extend(children);
+        }
+        drop(callbacks);
     }
 }
 
@@ -508,7 +827,9 @@ impl Marking {
         let Some(end) = node.end.get() else { return };
         let listeners = node.lock();
         for child in listeners.children.iter() {
-            // SAFETY: in the list whose lock is held (invariant 3).
+            // SAFETY: in the list whose lock is held (invariants 3 and 7).
+            let child = unsafe { resolve(child) };
+            // SAFETY: as above.
             let this = unsafe { child.as_ref() };
             if this.settled.load(Ordering::Acquire) {
                 continue;
@@ -537,9 +858,9 @@ impl Marking {
             if let (true, Some(deadline)) = (node.owns_deadline, &node.deadline) {
                 deadline.disarm();
             }
-            while let Some(waker) = node.take_waiter() {
-                let woken = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
-                first = first.or(woken.err());
+            while let Some(waiter) = node.take_waiter() {
+                let told = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell()));
+                first = first.or(told.err());
             }
         }
         first
@@ -588,9 +909,8 @@ impl Owner {
 pub(crate) struct CancellerRef(NodeRef);
 
 impl CancellerRef {
-    pub(crate) fn new(node: &NodeRef) -> Self {
-        // Relaxed: as for a reference; the first is made before the node is shared.
-        node.cancellers.fetch_add(1, Ordering::Relaxed);
+    /// The one that a `cancellable` node is made with.
+    pub(crate) fn first(node: &NodeRef) -> Self {
         Self(node.clone())
     }
 
@@ -601,14 +921,22 @@ impl CancellerRef {
 
 impl Clone for CancellerRef {
     fn clone(&self) -> Self {
-        Self::new(&self.0)
+        // Relaxed: a new one is made from one that counts.
+        self.0.cancellers.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
     }
 }
 
 impl Drop for CancellerRef {
     fn drop(&mut self) {
         // AcqRel: the last one to go has seen the `disarm` of every other.
-        if self.0.cancellers.fetch_sub(1, Ordering::AcqRel) == 1 && !self.0.disarmed.load(Ordering::Acquire) {
+        if self.0.cancellers.fetch_sub(1, Ordering::AcqRel) != 1 || self.0.end.is_set() {
+            return;
+        }
+        // Acquire: pairs with the Release in `disarm`.
+        if self.0.disarmed.load(Ordering::Acquire) {
+            self.0.settle_inert();
+        } else {
             self.0.cancel(Cause::plain(Reason::Abandoned, self.0.made));
         }
     }
@@ -686,7 +1014,7 @@ impl Drop for EndCell {
     }
 }
 
-/// One that waits for a node's end. Pinned in the future that waits, so that waiting needs no allocation.
+/// One that waits for a node's end: in a future, so that waiting needs no allocation, or in a [`Registration`].
 struct Waiter {
     link: Link<Waiter>,
     /// Looked at under the node's lock only.
@@ -694,11 +1022,101 @@ struct Waiter {
     _pinned: PhantomPinned,
 }
 
+impl Waiter {
+    fn new() -> Self {
+        Self { link: Link::new(), slot: UnsafeCell::new(Slot::Idle), _pinned: PhantomPinned }
+    }
+}
+
 enum Slot {
     /// In no list.
     Idle,
     /// In the node's list.
-    Listed(Waker),
+    Waker(Waker),
+    /// In the node's list, which so holds the registration, and through it the node (invariant 8).
+    Callback { run: Box<dyn FnOnce() + Send>, _keep: Arc<Registration> },
+}
+
+impl Slot {
+    /// Wakes or calls whoever was taken out of a list.
+    fn tell(self) {
+        match self {
+            Self::Idle => {}
+            Self::Waker(waker) => waker.wake(),
+            Self::Callback { run, .. } => run(),
+        }
+    }
+}
+
+/// A callback that waits for a node's end.
+pub(crate) struct Registration {
+    node: NodeRef,
+    waiter: Waiter,
+}
+
+// SAFETY: the waiter is touched under the node's lock; what it holds is `Send`.
+unsafe impl Send for Registration {}
+// SAFETY: as above.
+unsafe impl Sync for Registration {}
+
+/// What becomes of a callback.
+pub(crate) enum Registered {
+    /// The node is done: it is the caller's to run.
+    Done(Box<dyn FnOnce() + Send>),
+    /// Nothing can ever end the node.
+    Never(Box<dyn FnOnce() + Send>),
+    Waiting(Arc<Registration>),
+}
+
+impl Registration {
+    pub(crate) fn register(node: &NodeRef, run: Box<dyn FnOnce() + Send>) -> Registered {
+        if node.is_done() {
+            return Registered::Done(run);
+        }
+        let registration = Arc::new(Self { node: node.clone(), waiter: Waiter::new() });
+        {
+            let mut listeners = node.lock();
+            // Again, under the lock: a cancel after the look above does not see us, so we must see it.
+            if node.end.is_set() {
+                drop(listeners);
+                return Registered::Done(run);
+            }
+            if node.inert.load(Ordering::Relaxed) {
+                drop(listeners);
+                return Registered::Never(run);
+            }
+            // SAFETY: under the node's lock.
+            let slot = unsafe { &mut *registration.waiter.slot.get() };
+            *slot = Slot::Callback { run, _keep: Arc::clone(&registration) };
+            // SAFETY: in no list; on the heap, and the slot keeps it alive until it is taken out.
+            unsafe { listeners.waiters.push_back(NonNull::from(&registration.waiter)) };
+        }
+        // Somebody is to be told, so the deadline needs its timer. Has it passed by now, that timer's work is done here.
+        if let Some(deadline) = &node.deadline {
+            if deadline.arm().is_ready() {
+                drop(deadline.expire());
+            }
+        }
+        Registered::Waiting(registration)
+    }
+
+    /// Takes the callback back. `None` if it was called, is about to be, or was taken back before.
+    pub(crate) fn stop(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        let slot = {
+            let mut listeners = self.node.lock();
+            // SAFETY: under the node's lock.
+            let slot = mem::replace(unsafe { &mut *self.waiter.slot.get() }, Slot::Idle);
+            if matches!(slot, Slot::Callback { .. }) {
+                // SAFETY: listed, so in this node's list.
+                unsafe { listeners.waiters.remove(NonNull::from(&self.waiter)) };
+            }
+            slot
+        };
+        match slot {
+            Slot::Callback { run, .. } => Some(run),
+            Slot::Idle | Slot::Waker(_) => None,
+        }
+    }
 }
 
 impl Linked for Waiter {
@@ -722,8 +1140,7 @@ unsafe impl Sync for Wait {}
 
 impl Wait {
     pub(crate) fn new(node: Option<NodeRef>) -> Self {
-        let waiter = Waiter { link: Link::new(), slot: UnsafeCell::new(Slot::Idle), _pinned: PhantomPinned };
-        Self { node, registered: false, waiter }
+        Self { node, registered: false, waiter: Waiter::new() }
     }
 
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &task::Context<'_>) -> Poll<()> {
@@ -746,7 +1163,7 @@ impl Wait {
             }
             // SAFETY: under the node's lock.
             let slot = unsafe { &mut *this.waiter.slot.get() };
-            let replaced = mem::replace(slot, Slot::Listed(waker));
+            let replaced = mem::replace(slot, Slot::Waker(waker));
             if matches!(replaced, Slot::Idle) {
                 // SAFETY: in no list; pinned, and `drop` takes it out before it dies.
                 unsafe { listeners.waiters.push_back(NonNull::from(&this.waiter)) };
@@ -766,7 +1183,7 @@ impl Wait {
     fn still_listed(node: &Node, waiter: &Waiter, waker: &Waker) -> bool {
         let _listeners = node.lock();
         // SAFETY: under the node's lock.
-        matches!(unsafe { &*waiter.slot.get() }, Slot::Listed(listed) if listed.will_wake(waker))
+        matches!(unsafe { &*waiter.slot.get() }, Slot::Waker(listed) if listed.will_wake(waker))
     }
 }
 
@@ -776,7 +1193,7 @@ impl Drop for Wait {
         let mut listeners = node.lock();
         // SAFETY: under the node's lock.
         let slot = mem::replace(unsafe { &mut *self.waiter.slot.get() }, Slot::Idle);
-        if matches!(slot, Slot::Listed(_)) {
+        if matches!(slot, Slot::Waker(_)) {
             // SAFETY: listed, so in this node's list.
             unsafe { listeners.waiters.remove(NonNull::from(&self.waiter)) };
         }
@@ -785,8 +1202,29 @@ impl Drop for Wait {
     }
 }
 
-impl fmt::Debug for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("end", &self.end.get()).field("made", &self.made).finish_non_exhaustive()
+/// How many links of a chain are written out.
+const CHAIN: usize = 16;
+
+/// Writes how a node was made, from the root down; of a long chain its lower end.
+pub(super) fn fmt_chain(node: Option<&Node>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let up = || std::iter::successors(node, |node| node.parent());
+    let mut shown: Vec<_> = up().take(CHAIN).collect();
+    shown.reverse();
+    // Without a cancel there is no going back to where the values came from.
+    let starts_anew = up().last().is_some_and(|root| root.kind == Kind::WithoutCancel);
+    if !starts_anew {
+        f.write_str("background")?;
     }
+    match up().skip(CHAIN).count() {
+        0 => {}
+        more => write!(f, " > ({more} more)")?,
+    }
+    for (at, node) in shown.iter().enumerate() {
+        let arrow = if at == 0 && starts_anew { "" } else { " > " };
+        write!(f, "{arrow}{} at {}:{}", node.kind.name(), node.made.file(), node.made.line())?;
+        if let Some(member) = node.member() {
+            write!(f, " ({})", member.name)?;
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! The values of a context: a chain by type, apart from the tree that cancels.
 
-use std::any::{Any, TypeId};
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// A chain of values, the newest first. Cloning shares it.
@@ -8,7 +10,8 @@ use std::sync::Arc;
 pub(super) struct Values(Option<Arc<Value>>);
 
 struct Value {
-    value: Box<dyn Any + Send + Sync>,
+    held: Box<dyn Any + Send + Sync>,
+    type_name: &'static str,
     older: Values,
 }
 
@@ -19,17 +22,29 @@ impl Values {
 
     /// This chain with one more value, which hides an older one of the same type.
     pub(super) fn with<T: Any + Send + Sync>(&self, value: T) -> Self {
-        Self(Some(Arc::new(Value { value: Box::new(value), older: self.clone() })))
+        Self(Some(Arc::new(Value {
+            held: Box::new(value),
+            type_name: type_name::<T>(),
+            older: self.clone(),
+        })))
     }
 
     pub(super) fn get<T: Any>(&self) -> Option<&T> {
         std::iter::successors(self.0.as_deref(), |value| value.older.0.as_deref())
-            .find(|value| (*value.value).type_id() == TypeId::of::<T>())
-            .and_then(|value| value.value.downcast_ref())
+            .find(|value| (*value.held).type_id() == TypeId::of::<T>())
+            .and_then(|value| value.held.downcast_ref())
     }
 
-    pub(super) fn len(&self) -> usize {
-        std::iter::successors(self.0.as_deref(), |value| value.older.0.as_deref()).count()
+    /// `, values: ` and the types of what `get` can find, the nearest first; nothing if there is none.
+    pub(super) fn fmt_types(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut seen = HashSet::new();
+        for value in std::iter::successors(self.0.as_deref(), |value| value.older.0.as_deref()) {
+            if seen.insert((*value.held).type_id()) {
+                f.write_str(if seen.len() == 1 { ", values: " } else { ", " })?;
+                f.write_str(value.type_name)?;
+            }
+        }
+        Ok(())
     }
 }
 

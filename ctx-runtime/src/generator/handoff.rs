@@ -40,7 +40,7 @@
 //! drop of another, [`NESTED_DROPS`] deep, are put off until the outermost drop returns (G5).
 
 use super::end::{End, Panic};
-use crate::context::{Context, Ending, Wait};
+use crate::context::{Context, Ending, NodeRef, Wait, is_within, within};
 use crate::loom::Mutex;
 use std::cell::{Cell, RefCell};
 use std::collections::{TryReserveError, VecDeque};
@@ -49,7 +49,6 @@ use std::future::Future;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::pin::Pin;
-use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll, Waker, ready};
 use tokio::runtime;
@@ -198,7 +197,12 @@ where
     let body = make(core.context.clone(), Yielder { shared: Arc::clone(&shared) });
     mem::forget(unmade);
     *core.body.lock() = Some(Box::pin(body));
-    let wait = Wait::new(core.context.node().cloned());
+    let wait = Wait::new(Some(core.node().clone()));
+    if core.is_stopped() {
+        // Never to run: nothing of it is left when this returns.
+        core.reap();
+        return Consumer { shared };
+    }
     // A runtime that is shutting down drops the driver here and now, and that is an end too.
     drop(core.runtime.spawn(Driver { wait, core: Arc::clone(&core) }));
     Consumer { shared }
@@ -219,6 +223,10 @@ fn can_enter() -> bool {
 }
 
 impl Core {
+    fn node(&self) -> &NodeRef {
+        self.context.node().expect("a generator has a context of its own")
+    }
+
     fn is_stopped(&self) -> bool {
         self.context.is_done()
     }
@@ -274,7 +282,7 @@ impl Core {
         if self.end.set(end).is_err() {
             return;
         }
-        if let Some(member) = self.context.node().and_then(|node| node.member()) {
+        if let Some(member) = self.node().member() {
             member.set_ended();
         }
         self.wake_consumer();
@@ -347,25 +355,6 @@ struct Drops {
 thread_local! {
     static DROPS: Drops = const { Drops { depth: Cell::new(0), put_off: RefCell::new(Vec::new()) } };
 
-    /// The generator whose body this thread polls.
-    static RUNNING: Cell<*const Core> = const { Cell::new(ptr::null()) };
-}
-
-/// Says that this thread polls the body of `core`, until it is dropped.
-struct Running {
-    outer: *const Core,
-}
-
-impl Running {
-    fn enter(core: &Core) -> Self {
-        Self { outer: RUNNING.replace(core) }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        RUNNING.set(self.outer);
-    }
 }
 
 pin_project_lite::pin_project! {
@@ -402,10 +391,7 @@ impl Future for Driver {
         // Taken: somebody ends the generator at this moment.
         let Some(mut guard) = core.body.try_lock() else { return Poll::Ready(()) };
         let Some(body) = guard.as_mut() else { return Poll::Ready(()) };
-        let polled = panic::catch_unwind(AssertUnwindSafe(|| {
-            let _running = Running::enter(core);
-            body.as_mut().poll(cx)
-        }));
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| within(core.node(), || body.as_mut().poll(cx))));
         let end = match polled {
             Ok(Poll::Pending) => {
                 drop(guard);
@@ -593,7 +579,7 @@ impl<T> Future for Yield<'_, T> {
             return Poll::Ready(());
         }
         assert!(
-            ptr::eq(RUNNING.get(), Arc::as_ptr(core)),
+            is_within(core.node()),
             "a generator can yield only from within its own body: not from a task or thread that the body has spawned"
         );
         if core.is_stopped() {
