@@ -477,6 +477,7 @@ impl Context {
     /// assert!(!Context::background().is_done());
     /// ```
     #[must_use]
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.node.as_ref().is_some_and(|node| node.is_done())
     }
@@ -606,7 +607,7 @@ impl Context {
 
     /// The context of a generator below this one. It is listed from now on as alive.
     pub(crate) fn with_member(&self, name: Cow<'static, str>, made: &'static Location<'static>) -> Self {
-        let extra = Some(Extra::Member(Member::new(name)));
+        let extra = Some(Box::new(Extra::Member(Member::new(name))));
         let spec = Spec { kind: Kind::Generator, made, deadline: None, extra, cancellable: false };
         let node = NodeRef::new(self.node.as_ref(), spec);
         node.register();

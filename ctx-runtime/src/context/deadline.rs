@@ -28,6 +28,7 @@
 use super::cause::Cause;
 use super::tree::{Marking, NodeRef, Owner, Payload};
 use crate::loom::Mutex;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::mem;
@@ -48,6 +49,11 @@ const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 pub(super) fn after(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + FAR)
+}
+
+thread_local! {
+    /// The runtime that was last found to have a timer.
+    static TIMED: Cell<Option<runtime::Id>> = const { Cell::new(None) };
 }
 
 /// A point in time that ends a node and all below it.
@@ -84,8 +90,12 @@ impl Deadline {
     /// If the current runtime has no timer, in tokio's words, at the caller's line.
     #[track_caller]
     pub(super) fn new(at: Instant, cause: Cause, home: Handle) -> Arc<Self> {
-        // Makes no entry in the wheel; only asks whether there is one.
-        drop(tokio::time::sleep_until(at));
+        let runtime = home.id();
+        if TIMED.get() != Some(runtime) {
+            // Makes no entry in the wheel; only asks whether there is one.
+            drop(tokio::time::sleep_until(at));
+            TIMED.set(Some(runtime));
+        }
         Arc::new(Self { at, cause, home, owner: Owner::new(), state: Mutex::new(State::default()) })
     }
 

@@ -78,7 +78,7 @@ impl Context {
             source: Mutex::new(Some(Box::pin(unconstrained(source)))),
             woken: AtomicBool::new(false),
         });
-        let extra = Some(Extra::Source(Arc::clone(&trigger)));
+        let extra = Some(Box::new(Extra::Source(Arc::clone(&trigger))));
         let node =
             NodeRef::new(self.node.as_ref(), Spec { kind, made, deadline: None, extra, cancellable: false });
         trigger.poll();

@@ -43,7 +43,7 @@
 use super::cause::{Cause, Custom, Reason, Repr};
 use super::deadline::Deadline;
 use super::list::{Link, Linked, List};
-use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
+use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 use crate::loom::{Mutex, MutexGuard};
 use std::any::Any;
 use std::borrow::Cow;
@@ -64,8 +64,9 @@ pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// A place in the tree.
 pub(crate) struct Node {
-    /// Contexts, cancellers, waits, children and markings that refer to this node.
-    refs: AtomicUsize,
+    /// In the lower half, the references: contexts, cancellers, waits, children, markings. In the upper half, the
+    /// cancellers among them, so that one that goes is counted down in one step.
+    counts: AtomicU64,
     end: EndCell,
     /// Set once, when everything below is known to be done (invariant 4).
     settled: AtomicBool,
@@ -75,7 +76,6 @@ pub(crate) struct Node {
     registered: AtomicBool,
     /// Nothing can end this node any more (invariant 8).
     inert: AtomicBool,
-    cancellers: AtomicUsize,
     listeners: Mutex<Listeners>,
     /// The place in the parent's list, guarded by the parent's lock; without a parent, the place in `ROOTS`.
     siblings: Link<Node>,
@@ -97,7 +97,7 @@ pub(crate) struct Spec {
     pub(crate) made: &'static Location<'static>,
     /// A deadline of its own, earlier than the parent's.
     pub(crate) deadline: Option<Arc<Deadline>>,
-    pub(crate) extra: Option<Extra>,
+    pub(crate) extra: Option<Box<Extra>>,
     /// It starts with one canceller.
     pub(crate) cancellable: bool,
 }
@@ -210,6 +210,7 @@ impl Node {
     }
 
     /// Whether this node has ended; where a deadline applies, by the clock too.
+    #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.end.is_set() || self.deadline.as_ref().is_some_and(|deadline| deadline.publish_if_passed())
     }
@@ -302,7 +303,8 @@ impl Node {
 
     /// Whether nothing but its parents could end this node, and none of them can.
     fn has_no_ender(&self) -> bool {
-        self.cancellers.load(Ordering::Acquire) == 0
+        // Acquire: pairs with the Release in `CancellerRef::drop`.
+        self.counts.load(Ordering::Acquire) < CANCELLER
             && !self.owns_deadline
             && matches!(self.extra.as_deref(), None | Some(Extra::Merged(_) | Extra::Relay(_)))
             && [self.parent(), self.other_parent()].into_iter().flatten().all(Self::is_inert)
@@ -363,6 +365,58 @@ pub(crate) fn is_within_stopped() -> bool {
     with_current(|node| node.is_some_and(Node::is_done))
 }
 
+/// One reference.
+const REF: u64 = 1;
+/// One canceller, on top of its reference.
+const CANCELLER: u64 = 1 << 32;
+/// More than this many cannot be had by honest means; only `mem::forget` in a loop gets there.
+const MOST: u64 = 1 << 31;
+
+impl Node {
+    /// Counts `more` on behalf of somebody who is counted already.
+    fn count_up(&self, more: u64) {
+        // Relaxed: whoever counts up keeps the node alive.
+        let counts = self.counts.fetch_add(more, Ordering::Relaxed);
+        if counts % CANCELLER >= MOST {
+            // As `Arc` does: an overflow would free what is in use.
+            std::process::abort();
+        }
+    }
+}
+
+/// Counts `less` down on the node, and frees it, and in turn its ancestors, if that was the last.
+///
+/// # Safety
+///
+/// The caller was counted by that much, and does not use the node any more.
+unsafe fn count_down(node: NonNull<Node>, less: u64) {
+    // SAFETY: what is counted down here has kept it alive.
+    let counts = unsafe { &(*node.as_ptr()).counts };
+    // Release: pairs with the fence below, so that whoever frees has seen all uses.
+    if counts.fetch_sub(less, Ordering::Release) != less {
+        return;
+    }
+    fence(Ordering::Acquire);
+    // Not by recursion: the last reference to a leaf may be the last one to each of its ancestors (C7).
+    let mut zero = Some(node);
+    let mut parents = Vec::new();
+    while let Some(node) = zero.take() {
+        // SAFETY: the count is zero, and `try_ref` revives no node.
+        let (parent, other) = unsafe { free(node) };
+        let mut next = parent;
+        parents.extend(other);
+        while let Some(parent) = next.or_else(|| parents.pop()) {
+            next = None;
+            // SAFETY: the freed child owned a reference.
+            if unsafe { &(*parent.as_ptr()).counts }.fetch_sub(REF, Ordering::Release) == REF {
+                fence(Ordering::Acquire);
+                zero = Some(parent);
+                break;
+            }
+        }
+    }
+}
+
 /// A counted reference to a node.
 pub(crate) struct NodeRef(NonNull<Node>);
 
@@ -374,6 +428,7 @@ unsafe impl Sync for NodeRef {}
 impl Deref for NodeRef {
     type Target = Node;
 
+    #[inline]
     fn deref(&self) -> &Node {
         // SAFETY: a reference keeps the node alive.
         unsafe { self.0.as_ref() }
@@ -382,32 +437,15 @@ impl Deref for NodeRef {
 
 impl Clone for NodeRef {
     fn clone(&self) -> Self {
-        // Relaxed: a new reference is made from one that keeps the node alive.
-        self.refs.fetch_add(1, Ordering::Relaxed);
+        self.count_up(REF);
         Self(self.0)
     }
 }
 
 impl Drop for NodeRef {
     fn drop(&mut self) {
-        // Not by recursion: the last reference to a leaf may be the last one to each of its ancestors (C7).
-        let mut next = Some(self.0);
-        let mut others = Vec::new();
-        while let Some(node) = next {
-            // SAFETY: the reference that is given up here keeps it alive: this one, or one that a freed child owned.
-            let refs = unsafe { &(*node.as_ptr()).refs };
-            // Release: pairs with the fence below, so that whoever frees has seen all uses.
-            next = if refs.fetch_sub(1, Ordering::Release) == 1 {
-                fence(Ordering::Acquire);
-                // SAFETY: the count is zero, and `try_ref` revives no node.
-                let (parent, other) = unsafe { free(node) };
-                others.extend(other);
-                parent
-            } else {
-                None
-            };
-            next = next.or_else(|| others.pop());
-        }
+        // SAFETY: this reference is given up.
+        unsafe { count_down(self.0, REF) };
     }
 }
 
@@ -479,13 +517,13 @@ fn shard(node: NonNull<Node>) -> &'static Mutex<List<Node>> {
 /// The node is alive: the caller holds the lock of the list that it is in (invariant 3).
 unsafe fn try_ref(node: NonNull<Node>) -> Option<NodeRef> {
     // SAFETY: alive, by the caller's word.
-    let refs = &unsafe { node.as_ref() }.refs;
+    let counts = &unsafe { node.as_ref() }.counts;
     // Relaxed: the list's lock orders what was written before the node joined it.
-    let mut count = refs.load(Ordering::Relaxed);
-    while count != 0 {
-        match refs.compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed) {
+    let mut now = counts.load(Ordering::Relaxed);
+    while now != 0 {
+        match counts.compare_exchange_weak(now, now + REF, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => return Some(NodeRef(node)),
-            Err(now) => count = now,
+            Err(changed) => now = changed,
         }
     }
     None
@@ -496,8 +534,8 @@ impl NodeRef {
     pub(crate) fn new(parent: Option<&NodeRef>, spec: Spec) -> Self {
         let node = Self::boxed(parent, spec);
         let Some(parent) = parent else { return Self::leak(node) };
-        // A passed deadline above counts as an end, whoever looked or did not look before (C2).
-        match parent.cause() {
+        // A deadline that has passed unseen is inherited, and found by whoever looks at the child.
+        match parent.end.get() {
             Some(cause) => Self::born_done(node, cause),
             None => Self::leak_below(parent, node),
         }
@@ -553,13 +591,12 @@ impl NodeRef {
     fn boxed(parent: Option<&NodeRef>, spec: Spec) -> Box<Node> {
         let Spec { kind, made, deadline, extra, cancellable } = spec;
         Box::new(Node {
-            refs: AtomicUsize::new(1),
+            counts: AtomicU64::new(if cancellable { 2 * REF + CANCELLER } else { REF }),
             end: EndCell::new(),
             settled: AtomicBool::new(false),
             disarmed: AtomicBool::new(false),
             registered: AtomicBool::new(false),
             inert: AtomicBool::new(false),
-            cancellers: AtomicUsize::new(usize::from(cancellable)),
             listeners: Mutex::new(Listeners { children: List::new(), waiters: List::new() }),
             siblings: Link::new(),
             parent: None,
@@ -567,7 +604,7 @@ impl NodeRef {
             deadline: deadline.or_else(|| parent.and_then(|parent| parent.deadline.clone())),
             kind,
             made,
-            extra: extra.map(Box::new),
+            extra,
         })
     }
 
@@ -597,7 +634,7 @@ impl NodeRef {
         }
         node.parent = Some(parent.clone().into_raw());
         let inert = parent.inert.load(Ordering::Relaxed)
-            && node.cancellers.load(Ordering::Relaxed) == 0
+            && node.counts.load(Ordering::Relaxed) < CANCELLER
             && !node.owns_deadline
             && node.extra.is_none();
         node.inert.store(inert, Ordering::Relaxed);
@@ -781,7 +818,9 @@ impl NodeRef {
 pub(super) struct Marking {
     /// The nodes with children, in the order in which they were marked.
     order: Vec<NodeRef>,
-    /// The nodes with waiters below the top, a node before its descendants.
+    /// The top was marked here, and has waiters.
+    fires_top: bool,
+    /// The nodes below it that were marked here and have waiters, a node before its descendants.
     fires: Vec<NodeRef>,
 }
 
@@ -799,6 +838,7 @@ impl Marking {
                 unused = Some(cause);
             } else {
                 top.end.set(cause);
+                marking.fires_top = !listeners.waiters.is_empty() || top.owns_deadline;
             }
             !listeners.children.is_empty()
         };
@@ -822,7 +862,7 @@ impl Marking {
 
     /// Gives the children of a done node its end, and queues those that have children in turn.
     fn visit(&mut self, at: usize) {
-        let Self { order, fires } = self;
+        let Self { order, fires, .. } = self;
         let node = NodeRef::clone(&order[at]);
         let Some(end) = node.end.get() else { return };
         let listeners = node.lock();
@@ -854,7 +894,7 @@ impl Marking {
     /// Wakes who waits, from the top down. Returns the first panic among them.
     pub(super) fn fire(self, top: &NodeRef) -> Option<Payload> {
         let mut first = None;
-        for node in std::iter::once(top).chain(&self.fires) {
+        for node in self.fires_top.then_some(top).into_iter().chain(&self.fires) {
             if let (true, Some(deadline)) = (node.owns_deadline, &node.deadline) {
                 deadline.disarm();
             }
@@ -868,12 +908,14 @@ impl Marking {
 
     /// The nodes that are to be fired later, the top among them.
     pub(super) fn into_fires(mut self, top: &NodeRef) -> Vec<NodeRef> {
-        self.fires.insert(0, top.clone());
+        if self.fires_top {
+            self.fires.insert(0, top.clone());
+        }
         self.fires
     }
 
     pub(super) fn from_fires(fires: Vec<NodeRef>) -> Self {
-        Self { order: Vec::new(), fires }
+        Self { order: Vec::new(), fires_top: false, fires }
     }
 }
 
@@ -906,12 +948,12 @@ impl Owner {
 }
 
 /// One of those that may cancel a node. When the last of them goes, the node is cancelled, unless disarmed.
-pub(crate) struct CancellerRef(NodeRef);
+pub(crate) struct CancellerRef(mem::ManuallyDrop<NodeRef>);
 
 impl CancellerRef {
-    /// The one that a `cancellable` node is made with.
+    /// The one that a `cancellable` node was made with, and counts already. Called once for each such node.
     pub(crate) fn first(node: &NodeRef) -> Self {
-        Self(node.clone())
+        Self(mem::ManuallyDrop::new(NodeRef(node.0)))
     }
 
     pub(crate) fn node(&self) -> &NodeRef {
@@ -921,23 +963,30 @@ impl CancellerRef {
 
 impl Clone for CancellerRef {
     fn clone(&self) -> Self {
-        // Relaxed: a new one is made from one that counts.
-        self.0.cancellers.fetch_add(1, Ordering::Relaxed);
-        Self(self.0.clone())
+        self.0.count_up(REF + CANCELLER);
+        Self(mem::ManuallyDrop::new(NodeRef(self.0.0)))
     }
 }
 
 impl Drop for CancellerRef {
     fn drop(&mut self) {
+        let node = self.0.0;
+        if self.0.end.is_set() {
+            // SAFETY: this canceller and its reference are given up.
+            unsafe { count_down(node, REF + CANCELLER) };
+            return;
+        }
+        // The reference alone is left, also if the cancel panics.
+        let this = NodeRef(node);
         // AcqRel: the last one to go has seen the `disarm` of every other.
-        if self.0.cancellers.fetch_sub(1, Ordering::AcqRel) != 1 || self.0.end.is_set() {
+        if this.counts.fetch_sub(CANCELLER, Ordering::AcqRel) >= 2 * CANCELLER {
             return;
         }
         // Acquire: pairs with the Release in `disarm`.
-        if self.0.disarmed.load(Ordering::Acquire) {
-            self.0.settle_inert();
+        if this.disarmed.load(Ordering::Acquire) {
+            this.settle_inert();
         } else {
-            self.0.cancel(Cause::plain(Reason::Abandoned, self.0.made));
+            this.cancel(Cause::plain(Reason::Abandoned, this.made));
         }
     }
 }
@@ -956,6 +1005,7 @@ impl EndCell {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
+    #[inline]
     fn is_set(&self) -> bool {
         // Acquire: pairs with the Release in `set`; what was done before the cancel is seen by who sees the end.
         !self.0.load(Ordering::Acquire).is_null()
