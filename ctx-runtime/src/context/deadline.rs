@@ -103,6 +103,10 @@ impl Deadline {
         self.at
     }
 
+    pub(super) fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
     pub(super) fn has_passed(&self) -> bool {
         now() >= self.at
     }
@@ -307,7 +311,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Tokio's time, also where the thread's locals are gone: there `Instant::now` panics under `test-util`.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     match Handle::try_current() {
         Err(error) if error.is_thread_local_destroyed() => std::time::Instant::now().into(),
         _ => Instant::now(),

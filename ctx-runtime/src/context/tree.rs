@@ -29,7 +29,8 @@
 //!
 //! # A cancel, step by step
 //!
-//! 1. *Mark.* Breadth first, with the nodes that have children in a queue on the heap, so that neither a deep nor a
+//! 1. *Mark.* A node whose deadline has passed ends by that, and not by this cancel, whoever looked or did not look
+//!    before (C2). Breadth first, with the nodes that have children in a queue on the heap, so that neither a deep nor a
 //!    wide tree needs stack (C7). Every reference taken is kept until the locks are free.
 //! 2. *Settle* what was marked.
 //! 3. *Fire* the waiters, a node before its descendants. A panic in one is kept until all have run (C6).
@@ -41,7 +42,7 @@
 )]
 
 use super::cause::{Cause, Custom, Reason, Repr};
-use super::deadline::Deadline;
+use super::deadline::{self, Deadline};
 use super::list::{Link, Linked, List};
 use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 use crate::loom::{Mutex, MutexGuard};
@@ -58,6 +59,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
+use tokio::time::Instant;
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -818,6 +820,8 @@ impl NodeRef {
 pub(super) struct Marking {
     /// The nodes with children, in the order in which they were marked.
     order: Vec<NodeRef>,
+    /// The time of this marking, if anybody has asked.
+    now: Option<Instant>,
     /// The top was marked here, and has waiters.
     fires_top: bool,
     /// The nodes below it that were marked here and have waiters, a node before its descendants.
@@ -862,7 +866,7 @@ impl Marking {
 
     /// Gives the children of a done node its end, and queues those that have children in turn.
     fn visit(&mut self, at: usize) {
-        let Self { order, fires, .. } = self;
+        let Self { order, fires, now, .. } = self;
         let node = NodeRef::clone(&order[at]);
         let Some(end) = node.end.get() else { return };
         let listeners = node.lock();
@@ -876,7 +880,7 @@ impl Marking {
             }
             let below = this.lock();
             if !this.end.is_set() {
-                this.end.set(end.clone());
+                this.end.set(Self::own_end(this, &node, now).unwrap_or_else(|| end.clone()));
                 if !below.waiters.is_empty() || this.owns_deadline {
                     // SAFETY: as above.
                     fires.extend(unsafe { try_ref(child) });
@@ -889,6 +893,16 @@ impl Marking {
                 order.extend(unsafe { try_ref(child) });
             }
         }
+    }
+
+    /// The end of a child whose deadline has passed before its parent came to be marked, though nobody has looked (C2).
+    fn own_end(child: &Node, parent: &Node, now: &mut Option<Instant>) -> Option<Cause> {
+        let deadline = child.deadline.as_ref()?;
+        if parent.deadline.as_ref().is_some_and(|above| Arc::ptr_eq(above, deadline)) {
+            return None;
+        }
+        let now = *now.get_or_insert_with(deadline::now);
+        (deadline.at() <= now).then(|| deadline.cause().clone())
     }
 
     /// Wakes who waits, from the top down. Returns the first panic among them.
@@ -915,7 +929,7 @@ impl Marking {
     }
 
     pub(super) fn from_fires(fires: Vec<NodeRef>) -> Self {
-        Self { order: Vec::new(), fires_top: false, fires }
+        Self { fires, ..Self::default() }
     }
 }
 

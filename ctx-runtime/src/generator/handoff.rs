@@ -237,7 +237,18 @@ impl Core {
         if !can_enter() {
             return;
         }
-        let Some(body) = self.body.try_lock().and_then(|mut body| body.take()) else { return };
+        if let Some(body) = self.take_body() {
+            self.end_stopped(body);
+        }
+    }
+
+    /// The body, unless it is running or somebody has it already.
+    fn take_body(&self) -> Option<Body> {
+        self.body.try_lock().and_then(|mut body| body.take())
+    }
+
+    /// Drops the body of a generator that was stopped, or lost its runtime.
+    fn end_stopped(self: &Arc<Self>, body: Body) {
         let end = self.context.cause().map_or(End::Aborted, End::Cancelled);
         self.end(body, end);
     }
@@ -368,10 +379,8 @@ pin_project_lite::pin_project! {
     impl PinnedDrop for Driver {
         fn drop(this: Pin<&mut Self>) {
             // The runtime goes away, or the generator has ended and there is nothing to do.
-            let body = this.core.body.try_lock().and_then(|mut body| body.take());
-            if let Some(body) = body {
-                let end = this.core.context.cause().map_or(End::Aborted, End::Cancelled);
-                this.core.end(body, end);
+            if let Some(body) = this.core.take_body() {
+                this.core.end_stopped(body);
             }
         }
     }
@@ -488,9 +497,14 @@ impl<T> Consumer<T> {
 impl<T> Drop for Consumer<T> {
     fn drop(&mut self) {
         let core = &self.shared.core;
+        // First the body, if it rests: who is woken by the end of the context must not get it before us (G5).
+        let body = if can_enter() { core.take_body() } else { None };
         // A waker that panics was reported by the panic hook, and must not keep the body from its end.
         let _ = panic::catch_unwind(AssertUnwindSafe(|| core.context.end(Ending::Abandoned)));
-        core.reap();
+        match body {
+            Some(body) => core.end_stopped(body),
+            None => core.reap(),
+        }
         let left = mem::take(&mut self.shared.items.lock().ready);
         drop(left);
     }
