@@ -1,0 +1,51 @@
+//! Polling by hand: what an executor does, one step at a time, with wakers that count or do as they are told.
+
+use ctx_runtime::Generator;
+use futures_util::Stream;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{self, Poll, Wake, Waker};
+
+/// Counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Wakes(AtomicUsize);
+
+impl Wakes {
+    pub(crate) fn new() -> (Arc<Self>, Waker) {
+        let heard = Arc::new(Self::default());
+        (Arc::clone(&heard), Waker::from(heard))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+struct Act<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Wake for Act<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+/// A waker that runs `act` when it is woken, and drops it with its last clone.
+pub(crate) fn waker_fn(act: impl Fn() + Send + Sync + 'static) -> Waker {
+    Waker::from(Arc::new(Act(act)))
+}
+
+pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut task::Context::from_waker(waker))
+}
+
+pub(crate) fn poll_next<T: Send + 'static>(generator: &mut Generator<T>, waker: &Waker) -> Poll<Option<T>> {
+    Pin::new(generator).poll_next(&mut task::Context::from_waker(waker))
+}
