@@ -6,6 +6,8 @@
 mod cause;
 mod deadline;
 mod list;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(any(feature = "signal", feature = "tokio-util"))]
 mod source;
 mod tree;

@@ -610,8 +610,8 @@ impl NodeRef {
         })
     }
 
-    fn leak(mut node: Box<Node>) -> Self {
-        *node.inert.get_mut() = node.has_no_ender();
+    fn leak(node: Box<Node>) -> Self {
+        node.inert.store(node.has_no_ender(), Ordering::Relaxed);
         let node = Self(NonNull::from(Box::leak(node)));
         node.own_up();
         node
@@ -764,15 +764,16 @@ impl NodeRef {
 
     /// The roots that a generator was started below.
     pub(crate) fn roots() -> Vec<NodeRef> {
-        let mut roots = Vec::new();
+        #[cfg(all(test, loom))]
+        return Vec::new();
         #[cfg(not(all(test, loom)))]
-        for shard in &ROOTS {
-            for root in shard.lock().iter() {
+        {
+            let in_shard = |shard: &Mutex<List<Node>>| -> Vec<_> {
                 // SAFETY: in the list whose lock is held.
-                roots.extend(unsafe { try_ref(root) });
-            }
+                shard.lock().iter().filter_map(|root| unsafe { try_ref(root) }).collect()
+            };
+            ROOTS.iter().flat_map(in_shard).collect()
         }
-        roots
     }
 
     /// Marks everything from here down, and returns who is to be told.
