@@ -1,0 +1,295 @@
+//! The options between the attribute's parentheses.
+
+use crate::errors::{self, Errors};
+use proc_macro2::{Span, TokenStream};
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{Expr, ExprLit, Ident, Lit, Path, Token, UnOp, token};
+
+/// What the options say. An option that is wrong counts as not given.
+#[derive(Default)]
+pub(crate) struct Args {
+    cancellable: Option<Span>,
+    buffer: Option<Expr>,
+    name: Option<Expr>,
+    krate: Option<Path>,
+    unsure: bool,
+}
+
+impl Args {
+    /// Where `cancellable` is said, if it is.
+    pub(crate) fn cancellable(&self) -> Option<Span> {
+        self.cancellable
+    }
+
+    pub(crate) fn buffer(&self) -> Option<&Expr> {
+        self.buffer.as_ref()
+    }
+
+    pub(crate) fn name(&self) -> Option<&Expr> {
+        self.name.as_ref()
+    }
+
+    /// The path to `ctx-runtime`, if it is not the usual one.
+    pub(crate) fn krate(&self) -> Option<&Path> {
+        self.krate.as_ref()
+    }
+
+    /// Whether something among the options was not understood; it may have been meant as `cancellable`.
+    pub(crate) fn unsure(&self) -> bool {
+        self.unsure
+    }
+}
+
+/// Reads the options, and goes on after one that is wrong.
+pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
+    let mut args = Args::default();
+    let parser = |input: ParseStream<'_>| {
+        while !input.is_empty() {
+            option(input, &mut args, errors)?;
+            if !input.is_empty() && input.parse::<Token![,]>().is_err() {
+                args.unsure = true;
+                errors.push(input.error("expected `,` between two options"));
+                skip_to_comma(input)?;
+                input.parse::<Option<Token![,]>>()?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = parser.parse2(tokens) {
+        args.unsure = true;
+        errors.push(error);
+    }
+    args
+}
+
+const CANCELLABLE: &str = "cancellable";
+const BUFFER: &str = "buffer";
+const NAME: &str = "name";
+const CRATE: &str = "crate";
+
+fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::Result<()> {
+    if !input.peek(Ident::peek_any) {
+        args.unsure = true;
+        errors.push(errors::not_an_option(&input.parse::<proc_macro2::TokenTree>()?));
+        return skip_to_comma(input);
+    }
+    let key = input.call(Ident::parse_any)?;
+    let faults = &mut |error| {
+        args.unsure = true;
+        errors.push(error);
+    };
+    match key.to_string().as_str() {
+        CANCELLABLE => {
+            if args.cancellable.is_some() {
+                faults(errors::duplicate_option(&key));
+            }
+            flag(input, &key, faults)?;
+            args.cancellable = Some(key.span());
+        }
+        BUFFER => {
+            set(&mut args.buffer, &key, value(input, &key, "buffer = 16", number_of_items, faults)?, faults)
+        }
+        NAME => set(&mut args.name, &key, value(input, &key, "name = \"rows\"", text, faults)?, faults),
+        CRATE => set(
+            &mut args.krate,
+            &key,
+            value(input, &key, "crate = path::to::ctx_runtime", path, faults)?,
+            faults,
+        ),
+        unknown => {
+            faults(errors::unknown_option(&key, nearest(unknown)));
+            skip_to_comma(input)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that an option is given once.
+fn set<T>(slot: &mut Option<T>, key: &Ident, value: Option<T>, faults: &mut dyn FnMut(syn::Error)) {
+    if slot.is_some() {
+        faults(errors::duplicate_option(key));
+    } else {
+        *slot = value;
+    }
+}
+
+/// Checks that an option that is on or off stands alone.
+fn flag(input: ParseStream<'_>, key: &Ident, faults: &mut dyn FnMut(syn::Error)) -> syn::Result<()> {
+    if !input.is_empty() && !input.peek(Token![,]) {
+        let value = rest_of_option(input)?;
+        faults(errors::flag_with_value(&value, key));
+    }
+    Ok(())
+}
+
+/// Checks that an option has a value, after a `=`, and one that `typed` accepts.
+fn value<T>(
+    input: ParseStream<'_>,
+    key: &Ident,
+    example: &str,
+    typed: fn(Expr) -> Result<T, (Expr, &'static str)>,
+    faults: &mut dyn FnMut(syn::Error),
+) -> syn::Result<Option<T>> {
+    if input.peek(token::Paren) {
+        let arguments = rest_of_option(input)?;
+        faults(errors::option_in_parentheses(&arguments, key, example));
+        return Ok(None);
+    }
+    if input.parse::<Option<Token![=]>>()?.is_none() || input.is_empty() || input.peek(Token![,]) {
+        faults(errors::option_without_value(key, example));
+        skip_to_comma(input)?;
+        return Ok(None);
+    }
+    match input.parse::<Expr>() {
+        Ok(value) => match typed(value) {
+            Ok(value) => Ok(Some(value)),
+            Err((value, what)) => {
+                faults(errors::ill_typed_option(&value, key, what, example));
+                Ok(None)
+            }
+        },
+        Err(error) => {
+            faults(error);
+            skip_to_comma(input)?;
+            Ok(None)
+        }
+    }
+}
+
+/// A literal of another type is a mistake for certain; what else an expression is, rustc knows.
+fn number_of_items(value: Expr) -> Result<Expr, (Expr, &'static str)> {
+    let what = "a number of items";
+    match &value {
+        Expr::Lit(ExprLit { lit: Lit::Int(_), .. }) => Ok(value),
+        Expr::Unary(unary) if matches!((&unary.op, &*unary.expr), (UnOp::Neg(_), Expr::Lit(_))) => {
+            Err((value, what))
+        }
+        Expr::Lit(_) => Err((value, what)),
+        _ => Ok(value),
+    }
+}
+
+fn text(value: Expr) -> Result<Expr, (Expr, &'static str)> {
+    match &value {
+        Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => Ok(value),
+        Expr::Lit(_) | Expr::Unary(_) => Err((value, "a string")),
+        _ => Ok(value),
+    }
+}
+
+fn path(value: Expr) -> Result<Path, (Expr, &'static str)> {
+    match value {
+        Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => Ok(path.path),
+        other => Err((other, "the path to `ctx_runtime`, without quotes")),
+    }
+}
+
+fn rest_of_option(input: ParseStream<'_>) -> syn::Result<TokenStream> {
+    let mut rest = TokenStream::new();
+    while !input.is_empty() && !input.peek(Token![,]) {
+        rest.extend([input.parse::<proc_macro2::TokenTree>()?]);
+    }
+    Ok(rest)
+}
+
+fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
+    rest_of_option(input).map(drop)
+}
+
+/// The option that `unknown` is most likely a misspelling of.
+fn nearest(unknown: &str) -> Option<&'static str> {
+    let options = [CANCELLABLE, BUFFER, NAME, CRATE];
+    if let Some(option) = options.iter().find(|option| unknown.len() > 2 && option.starts_with(unknown)) {
+        return Some(option);
+    }
+    options
+        .into_iter()
+        .map(|option| (distance(unknown, option), option))
+        .filter(|&(distance, option)| distance <= option.len() / 3 + 1 && distance < option.len() - 1)
+        .min()
+        .map(|(_, option)| option)
+}
+
+/// The number of letters to insert, remove or replace (Levenshtein, row by row).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, &b) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quote::quote;
+
+    fn messages(tokens: TokenStream) -> String {
+        let mut errors = Errors::default();
+        parse(tokens, &mut errors);
+        errors.into_compile_errors().to_string()
+    }
+
+    #[test]
+    fn every_option_is_read_in_any_order() {
+        let mut errors = Errors::default();
+        let args =
+            parse(quote!(name = "rows", crate = some::path, buffer = 2 * N, cancellable,), &mut errors);
+        assert!(errors.is_empty());
+        assert!(
+            args.cancellable().is_some()
+                && args.buffer().is_some()
+                && args.name().is_some()
+                && args.krate().is_some()
+        );
+        assert!(!args.unsure());
+    }
+
+    #[test]
+    fn an_option_that_is_wrong_does_not_hide_the_next() {
+        let found = messages(quote!(
+            buffer = "two",
+            7,
+            nmae = "rows",
+            cancellable = true,
+            cancellable,
+            name("x"),
+            crate
+        ));
+        for part in [
+            "`buffer` takes a number",
+            "not an option",
+            "write `name`",
+            "takes no value",
+            "`cancellable` is given twice",
+            "after a `=`",
+            "`crate` needs a value",
+        ] {
+            assert!(found.contains(part), "{part} is not in {found}");
+        }
+    }
+
+    #[test]
+    fn a_misspelling_is_recognised_and_another_word_is_not() {
+        assert_eq!(nearest("cancelable"), Some("cancellable"));
+        assert_eq!(nearest("cancel"), Some("cancellable"));
+        assert_eq!(nearest("ca"), None);
+        assert_eq!(nearest("buffers"), Some("buffer"));
+        assert_eq!(nearest("krate"), Some("crate"));
+        assert_eq!(nearest("local"), None);
+        assert_eq!(nearest(""), None);
+    }
+
+    #[test]
+    fn the_distance_counts_letters() {
+        assert_eq!((distance("", "abc"), distance("abc", "abc"), distance("kitten", "sitting")), (3, 0, 3));
+    }
+}

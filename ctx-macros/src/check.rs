@@ -1,0 +1,438 @@
+//! Syntax to a generator: every rule, all of them each time.
+//!
+//! One rule is one function here, in [`body`] (what stands between the braces) or in [`args`](crate::args) (the
+//! options), and one pair of files in `tests/ui`. A rule refuses only what cannot work; what it cannot see, rustc will.
+
+mod body;
+mod borrow;
+
+use crate::args::Args;
+use crate::errors::{self, Errors};
+use crate::parse::{Body, Function, Source};
+use proc_macro2::Span;
+use syn::{
+    Attribute, Expr, FnArg, GenericArgument, Generics, Ident, Pat, PatType, Path, PathArguments, Receiver,
+    ReceiverKind, ReturnType, Safety, Signature, Stmt, Token, Type, TypeParamBound, Visibility,
+};
+
+/// A function that can be made into a generator.
+pub(crate) struct Generator {
+    args: Args,
+    attrs: Vec<Attribute>,
+    vis: Visibility,
+    unsafety: Safety,
+    fn_token: Token![fn],
+    ident: Ident,
+    generics: Generics,
+    arguments: Vec<Argument>,
+    item: Type,
+    fallible: bool,
+    body_attrs: Vec<Attribute>,
+    body: Vec<Stmt>,
+}
+
+/// An argument, by what the body does with it.
+pub(crate) enum Argument {
+    /// `self`: the body captures it under this name, as no other can be given to it.
+    Receiver(Receiver),
+    /// What the generator is started under; in the body the name stands for the generator's own context.
+    Context(PatType),
+    Value(PatType),
+}
+
+impl Generator {
+    /// The options.
+    pub(crate) fn args(&self) -> &Args {
+        &self.args
+    }
+
+    pub(crate) fn attrs(&self) -> &[Attribute] {
+        &self.attrs
+    }
+
+    pub(crate) fn vis(&self) -> &Visibility {
+        &self.vis
+    }
+
+    pub(crate) fn unsafety(&self) -> &Safety {
+        &self.unsafety
+    }
+
+    pub(crate) fn fn_token(&self) -> Token![fn] {
+        self.fn_token
+    }
+
+    pub(crate) fn ident(&self) -> &Ident {
+        &self.ident
+    }
+
+    pub(crate) fn generics(&self) -> &Generics {
+        &self.generics
+    }
+
+    pub(crate) fn arguments(&self) -> &[Argument] {
+        &self.arguments
+    }
+
+    /// What it yields.
+    pub(crate) fn item(&self) -> &Type {
+        &self.item
+    }
+
+    /// Whether the item is a `Result`: `?` yields the error and ends.
+    pub(crate) fn is_fallible(&self) -> bool {
+        self.fallible
+    }
+
+    /// The attributes at the top of the body, `#![..]`.
+    pub(crate) fn body_attrs(&self) -> &[Attribute] {
+        &self.body_attrs
+    }
+
+    pub(crate) fn body(&self) -> &[Stmt] {
+        &self.body
+    }
+
+    /// For `rewrite`, which replaces expressions; the number of statements stays.
+    pub(crate) fn body_mut(&mut self) -> &mut [Stmt] {
+        &mut self.body
+    }
+}
+
+/// A function that cannot be made into a generator, with what is needed for a stub that looks like it.
+pub(crate) struct Refused {
+    pub(crate) errors: Errors,
+    pub(crate) args: Args,
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) signature: Signature,
+    /// What it would yield, as far as that can be told.
+    pub(crate) item: Option<Type>,
+}
+
+pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
+    let Source { args, function: Function { mut attrs, vis, mut signature, body }, mut errors } = source;
+
+    attribute_once(&mut attrs, &args, &mut errors);
+    asynchronous(&signature, &mut errors);
+    not_const(&signature, &mut errors);
+    not_extern(&signature, &mut errors);
+    not_variadic(&signature, &mut errors);
+    let item = item(&signature, &args, &mut errors);
+    let context = context(&signature, &args, &mut errors);
+    receiver_owned(&signature, &args, item.as_ref(), &mut errors);
+    arguments_owned(&signature, context, &mut errors);
+    let fallible = item.as_ref().is_some_and(is_result);
+    let body = match body {
+        Body::Statements { attrs, statements } => {
+            body::check(&statements, fallible, &signature, context.name(&signature).as_deref(), &mut errors);
+            Some((attrs, statements))
+        }
+        Body::Broken(error) => {
+            errors.push(error);
+            None
+        }
+        Body::Missing => {
+            errors.push(errors::no_body(&signature, item.as_ref()));
+            None
+        }
+    };
+
+    remove_marks(&mut signature);
+    match (item, body) {
+        (Some(item), Some((body_attrs, body))) if errors.is_empty() => {
+            let arguments = arguments(signature.inputs, context);
+            let Signature { safety: unsafety, fn_token, ident, generics, .. } = signature;
+            Ok(Generator {
+                args,
+                attrs,
+                vis,
+                unsafety,
+                fn_token,
+                ident,
+                generics,
+                arguments,
+                item,
+                fallible,
+                body_attrs,
+                body,
+            })
+        }
+        (item, _) => Err(Box::new(Refused { errors, args, attrs, vis, signature, item })),
+    }
+}
+
+fn arguments(inputs: impl IntoIterator<Item = FnArg>, context: Found) -> Vec<Argument> {
+    let arguments = inputs.into_iter().enumerate().map(|(position, argument)| match argument {
+        FnArg::Receiver(receiver) => Argument::Receiver(receiver),
+        FnArg::Typed(argument) if context.is_at(position) => Argument::Context(argument),
+        FnArg::Typed(argument) => Argument::Value(argument),
+    });
+    arguments.collect()
+}
+
+// What the attribute stands on.
+
+/// The second one would be handed what this one makes. It is taken off, so that it does not complain about the stub.
+fn attribute_once(attrs: &mut Vec<Attribute>, args: &Args, errors: &mut Errors) {
+    attrs.retain(|attribute| {
+        let second = is_ours(attribute.path(), "generator", args);
+        if second {
+            errors.push(errors::attribute_twice(attribute));
+        }
+        !second
+    });
+}
+
+/// Whether `path` is `name` alone, or `name` in our crate.
+fn is_ours(path: &Path, name: &str, args: &Args) -> bool {
+    let mut segments: Vec<&Ident> = path.segments.iter().map(|segment| &segment.ident).collect();
+    if segments.pop().is_none_or(|last| last != name) {
+        return false;
+    }
+    let ours = match args.krate() {
+        Some(krate) => segments.iter().copied().eq(krate.segments.iter().map(|segment| &segment.ident)),
+        None => false,
+    };
+    ours || segments.is_empty() || matches!(*segments, [only] if only == "ctx_runtime")
+}
+
+// The function's head.
+
+fn asynchronous(signature: &Signature, errors: &mut Errors) {
+    if signature.asyncness.is_none() {
+        errors.push(errors::not_async(signature));
+    }
+}
+
+fn not_const(signature: &Signature, errors: &mut Errors) {
+    if let Some(constness) = &signature.constness {
+        errors.push(errors::is_const(constness));
+    }
+}
+
+fn not_extern(signature: &Signature, errors: &mut Errors) {
+    if let Some(abi) = &signature.abi {
+        errors.push(errors::is_extern(abi));
+    }
+}
+
+fn not_variadic(signature: &Signature, errors: &mut Errors) {
+    if let Some(variadic) = &signature.variadic {
+        errors.push(errors::is_variadic(variadic));
+    }
+}
+
+/// What one yield hands on: the return type, if it is one that can be.
+fn item(signature: &Signature, args: &Args, errors: &mut Errors) -> Option<Type> {
+    let ReturnType::Type(_, ty) = &signature.output else {
+        errors.push(errors::no_return_type(signature));
+        return None;
+    };
+    match bare(ty) {
+        Type::ImplTrait(returned) => {
+            let stream = returned.bounds.iter().find_map(stream_item);
+            match stream {
+                Some(item) => errors.push(errors::returns_stream(ty, item)),
+                None => errors.push(errors::returns_impl(ty)),
+            }
+            stream.flatten().cloned()
+        }
+        Type::Path(path) if path.qself.is_none() && is_ours(&path.path, "Generator", args) => {
+            let item = path.path.segments.last().and_then(|last| first_type(&last.arguments));
+            errors.push(errors::returns_generator(ty, item));
+            item.cloned()
+        }
+        _ => {
+            if let Some(borrow) = borrow::find(ty, &signature.generics) {
+                errors.push(errors::borrowed_item(&borrow));
+            }
+            Some((**ty).clone())
+        }
+    }
+}
+
+/// For a bound that is a stream, the `T` in its `Stream<Item = T>` if it says so.
+fn stream_item(bound: &TypeParamBound) -> Option<Option<&Type>> {
+    let TypeParamBound::Trait(bound) = bound else { return None };
+    let last = bound.path.segments.last()?;
+    if !["Stream", "FusedStream", "TryStream"].iter().any(|name| last.ident == name) {
+        return None;
+    }
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return Some(None) };
+    Some(arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::AssocType(item) if item.ident == "Item" => Some(&item.ty),
+        _ => None,
+    }))
+}
+
+fn first_type(arguments: &PathArguments) -> Option<&Type> {
+    let PathArguments::AngleBracketed(arguments) = arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    })
+}
+
+/// Whether the item's type is a path that ends in `Result`. What an alias of another name stands for, syntax cannot tell.
+fn is_result(item: &Type) -> bool {
+    match bare(item) {
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Result"),
+        _ => false,
+    }
+}
+
+/// The type within parentheses, and within the invisible groups that `$ty` of a macro leaves.
+fn bare(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => bare(&group.elem),
+        Type::Paren(paren) => bare(&paren.elem),
+        _ => ty,
+    }
+}
+
+// Its arguments.
+
+/// Which argument is the context.
+#[derive(Clone, Copy)]
+enum Found {
+    None,
+    At(usize),
+    /// A mistake was reported; what may have been meant is not to be reported for more.
+    Unclear,
+}
+
+impl Found {
+    fn is_at(self, position: usize) -> bool {
+        matches!(self, Self::At(at) if at == position)
+    }
+
+    /// How an expression refers to it.
+    fn name(self, signature: &Signature) -> Option<String> {
+        let Self::At(position) = self else { return None };
+        match signature.inputs.iter().nth(position) {
+            Some(FnArg::Typed(PatType { pat, ty, .. })) => match (&**pat, bare(ty)) {
+                (Pat::Ident(name), Type::Reference(_)) => Some(name.ident.to_string()),
+                (Pat::Ident(name), _) => Some(format!("&{}", name.ident)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// The argument marked `#[ctx]`, else the only one of type `Context` or `&Context`, else the one named `ctx`.
+fn context(signature: &Signature, args: &Args, errors: &mut Errors) -> Found {
+    let typed = || {
+        signature.inputs.iter().enumerate().filter_map(|(position, argument)| match argument {
+            FnArg::Typed(argument) => Some((position, argument)),
+            FnArg::Receiver(_) => None,
+        })
+    };
+    let marked: Vec<_> = typed()
+        .filter_map(|(at, argument)| argument.attrs.iter().find(is_mark).map(|mark| (at, mark)))
+        .collect();
+    let of_type: Vec<_> = typed().filter(|(_, argument)| is_context(&argument.ty, args)).collect();
+    let named =
+        typed().find(|(_, argument)| matches!(&*argument.pat, Pat::Ident(name) if name.ident == "ctx"));
+
+    match args.cancellable() {
+        None => context_not_needed(signature, &marked, &of_type, args, errors),
+        Some(cancellable) => match (&*marked, &*of_type, named) {
+            (&[(at, _)], ..) | ([], &[(at, _)], _) | ([], _, Some((at, _))) => Found::At(at),
+            ([_, (_, second), ..], ..) => {
+                errors.push(errors::two_marks(second));
+                Found::Unclear
+            }
+            ([], [_, (_, second), ..], None) => {
+                errors.push(errors::two_contexts(&second.ty));
+                Found::Unclear
+            }
+            ([], [], None) => context_missing(cancellable, signature, errors),
+        },
+    }
+}
+
+/// Checks that a generator that no context ends takes none. A name alone is no sign of one.
+fn context_not_needed(
+    signature: &Signature,
+    marked: &[(usize, &Attribute)],
+    of_type: &[(usize, &PatType)],
+    args: &Args,
+    errors: &mut Errors,
+) -> Found {
+    // The option that was not understood may have been meant to say so.
+    match (marked, of_type) {
+        _ if args.unsure() => return Found::Unclear,
+        ([(_, mark), ..], _) => errors.push(errors::context_unused(mark, signature)),
+        ([], [(_, argument), ..]) => errors.push(errors::context_unused(&argument.ty, signature)),
+        ([], []) => return Found::None,
+    }
+    Found::Unclear
+}
+
+fn context_missing(cancellable: Span, signature: &Signature, errors: &mut Errors) -> Found {
+    errors.push(errors::no_context(cancellable, signature));
+    Found::None
+}
+
+/// `Context` or `&Context`, as a bare name or through our crate: `tera::Context` is another.
+fn is_context(ty: &Type, args: &Args) -> bool {
+    match bare(ty) {
+        Type::Reference(reference) if reference.mutability.is_none() => is_context(&reference.elem, args),
+        Type::Path(path) => {
+            let plain = path.path.segments.last().is_some_and(|last| last.arguments.is_none());
+            path.qself.is_none() && plain && is_ours(&path.path, "Context", args)
+        }
+        _ => false,
+    }
+}
+
+fn is_mark(attribute: &&Attribute) -> bool {
+    attribute.path().is_ident("ctx")
+}
+
+fn remove_marks(signature: &mut Signature) {
+    for argument in &mut signature.inputs {
+        let (FnArg::Receiver(Receiver { attrs, .. }) | FnArg::Typed(PatType { attrs, .. })) = argument;
+        attrs.retain(|attribute| !is_mark(&attribute));
+    }
+}
+
+/// Checks that `self` is owned.
+fn receiver_owned(signature: &Signature, args: &Args, item: Option<&Type>, errors: &mut Errors) {
+    let Some(receiver) = signature.receiver() else { return };
+    let options = if args.cancellable().is_some() { "(cancellable)" } else { "" };
+    match &receiver.kind {
+        ReceiverKind::Reference(..) => errors.push(errors::borrowed_self(receiver, signature, options, item)),
+        ReceiverKind::Typed(_, ty) => {
+            if let Some(borrow) = borrow::find(ty, &signature.generics) {
+                errors.push(errors::borrowed_self(&borrow, signature, options, item));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Checks that the arguments are owned, all but the context: of that the generator gets a child.
+fn arguments_owned(signature: &Signature, context: Found, errors: &mut Errors) {
+    for (position, argument) in signature.inputs.iter().enumerate() {
+        let FnArg::Typed(argument) = argument else { continue };
+        let may_be_context = matches!(context, Found::Unclear) && is_context(&argument.ty, &Args::default());
+        if context.is_at(position) || may_be_context {
+            continue;
+        }
+        if let Some(borrow) = borrow::find(&argument.ty, &signature.generics) {
+            let name = match &*argument.pat {
+                Pat::Ident(name) => format!("`{}`", name.ident),
+                _ => "an argument".to_owned(),
+            };
+            errors.push(errors::borrowed_argument(&borrow, &name, bare(&argument.ty)));
+        }
+    }
+}
+
+/// Whether an expression is the empty tuple.
+fn is_unit(value: &Expr) -> bool {
+    matches!(value, Expr::Tuple(tuple) if tuple.elems.is_empty())
+}

@@ -1,0 +1,311 @@
+//! A generator to tokens: what a person would write with the builder; or, after a mistake, a stub.
+//!
+//! Every token that is not the user's stands at the function's name, where rustc then reports what it alone can see (a
+//! capture that is not `Send`), and has `mixed_site` hygiene: `co` is no variable that the body could meet. There is no
+//! `unsafe` among them.
+
+use crate::check::{Argument, Generator, Refused};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote_spanned};
+use syn::ext::IdentExt;
+use syn::{
+    Attribute, Expr, GenericArgument, Ident, LitStr, Pat, PatIdent, PatType, Path, PathArguments, Stmt, Type,
+};
+
+// Input:
+//
+//     #[generator(cancellable, buffer = 2)]
+//     async fn count(ctx: &Context, start: u64) -> u64 { BODY }
+//
+// Output:
+//
+//     #[track_caller]
+//     fn count(ctx: &Context, start: u64) -> ::ctx_runtime::Generator<u64> {
+//         ::ctx_runtime::Generator::builder()
+//             .name("count")
+//             .buffer(2)
+//             .spawn(ctx, move |ctx, co: ::ctx_runtime::Yielder<u64>| async move {
+//                 #[allow(unused_variables)]
+//                 let ctx = &ctx;
+//                 let start = start;
+//                 let co = &co;
+//                 macro_rules! yield_ {
+//                     ($item:expr $(,)?) => { co.yield_({ $item }).await };
+//                 }
+//                 BODY
+//             })
+//     }
+pub(crate) fn generator(generator: &Generator) -> TokenStream {
+    let span = Span::mixed_site().located_at(generator.ident().span());
+    let krate = krate(generator.args().krate(), span);
+    let item = generator.item();
+
+    let attrs = generator.attrs();
+    let track_caller = track_caller(attrs, span);
+    let (vis, unsafety, fn_token, ident) =
+        (generator.vis(), generator.unsafety(), generator.fn_token(), generator.ident());
+    let (generics, where_clause) = (generator.generics(), &generator.generics().where_clause);
+    let arguments: Arguments = arguments(generator.arguments(), &krate, span);
+    let (parameters, context, child, rebound) =
+        (&arguments.parameters, &arguments.context, &arguments.child, &arguments.rebound);
+
+    let body_attrs = generator.body_attrs();
+    let name = name(generator, span);
+    let buffer = generator.args().buffer().map(|items| quote_spanned!(span=> .buffer(#items)));
+    let body = body(generator, &krate, span);
+
+    // `co` is a borrow, so that a block that outlives the body cannot take it along. The braces around `$item` let go of
+    // what it borrows on the way (a lock's guard) before the wait.
+    quote_spanned! {span=>
+        #(#attrs)*
+        #track_caller
+        #vis #unsafety #fn_token #ident #generics(#(#parameters),*) -> #krate::Generator<#item> #where_clause {
+            #(#body_attrs)*
+            #krate::Generator::builder().name(#name)#buffer.spawn(#context, move |#child, co: #krate::Yielder<#item>| async move {
+                #(#rebound)*
+                let co = &co;
+                macro_rules! yield_ {
+                    ($item:expr $(,)?) => { co.yield_({ $item }).await };
+                }
+                #body
+            })
+        }
+    }
+}
+
+/// The user's path to the crate, or the usual one.
+fn krate(path: Option<&Path>, span: Span) -> TokenStream {
+    path.map_or_else(|| quote_spanned!(span=> ::ctx_runtime), ToTokens::to_token_stream)
+}
+
+/// Outside a runtime the panic is the caller's (G12); so is the line that a report shows.
+fn track_caller(attrs: &[Attribute], span: Span) -> Option<TokenStream> {
+    let is_there = attrs.iter().any(|attribute| attribute.path().is_ident("track_caller"));
+    (!is_there).then(|| quote_spanned!(span=> #[track_caller]))
+}
+
+fn name(generator: &Generator, span: Span) -> TokenStream {
+    match generator.args().name() {
+        Some(name) => name.to_token_stream(),
+        None => LitStr::new(&generator.ident().unraw().to_string(), span).to_token_stream(),
+    }
+}
+
+/// What becomes of the arguments.
+struct Arguments {
+    parameters: Vec<TokenStream>,
+    /// The context that `spawn` is given.
+    context: TokenStream,
+    /// What the closure calls the generator's own context.
+    child: TokenStream,
+    /// Moves each argument into the body, used or not, and so that it is reported there if it is not.
+    rebound: Vec<TokenStream>,
+}
+
+fn arguments(arguments: &[Argument], krate: &TokenStream, span: Span) -> Arguments {
+    let mut parameters = Vec::new();
+    let mut context = quote_spanned!(span=> &#krate::Context::background());
+    let mut child = quote_spanned!(span=> _);
+    let mut rebound = Vec::new();
+    for (position, argument) in arguments.iter().enumerate() {
+        match argument {
+            Argument::Receiver(receiver) => {
+                let this = &receiver.self_token;
+                parameters.push(receiver.to_token_stream());
+                // All of it, though the body may name one field only.
+                rebound.push(quote_spanned!(span=> let _ = &#this;));
+            }
+            Argument::Context(argument) => {
+                let by_reference = matches!(ungrouped(&argument.ty), Type::Reference(_));
+                let borrow = by_reference.then(|| quote_spanned!(span=> &));
+                let name = match plain_name(&argument.pat) {
+                    Some(PatIdent { mutability, ident, .. }) => {
+                        child = ident.to_token_stream();
+                        rebound.push(quote_spanned!(span=> #[allow(unused_variables)] let #mutability #ident = #borrow #ident;));
+                        ident.clone()
+                    }
+                    None => Ident::new("ctx", span),
+                };
+                context = if by_reference { name.to_token_stream() } else { quote_spanned!(span=> &#name) };
+                parameters.push(parameter(argument, &name));
+            }
+            Argument::Value(argument) => {
+                let attrs = argument
+                    .attrs
+                    .iter()
+                    .filter(|attribute| !is_for_parameter(attribute) || is_cfg(attribute));
+                let attrs = quote_spanned!(span=> #(#attrs)*);
+                if let Some(PatIdent { mutability, ident, .. }) = plain_name(&argument.pat) {
+                    let used = ident
+                        .to_string()
+                        .starts_with('_')
+                        .then(|| quote_spanned!(span=> #[allow(clippy::used_underscore_binding)]));
+                    parameters.push(parameter(argument, ident));
+                    rebound.push(quote_spanned!(span=> #attrs #used let #mutability #ident = #ident;));
+                } else {
+                    let name = format_ident!("arg{position}", span = span);
+                    let pat = &argument.pat;
+                    parameters.push(parameter(argument, &name));
+                    // First all of it: a pattern moves only what it names.
+                    rebound.push(quote_spanned!(span=> #attrs let #name = #name; #attrs let #pat = #name;));
+                }
+            }
+        }
+    }
+    Arguments { parameters, context, child, rebound }
+}
+
+/// The pattern of an argument that is a name, and no more than that.
+fn plain_name(pat: &Pat) -> Option<&PatIdent> {
+    match pat {
+        Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => Some(name),
+        _ => None,
+    }
+}
+
+fn parameter(argument: &PatType, name: &Ident) -> TokenStream {
+    let PatType { attrs, colon_token, ty, .. } = argument;
+    let attrs = attrs.iter().filter(|attribute| is_for_parameter(attribute));
+    quote_spanned!(name.span()=> #(#attrs)* #name #colon_token #ty)
+}
+
+/// Whether an attribute of an argument speaks of the parameter, not of the variable that the body sees.
+fn is_for_parameter(attribute: &Attribute) -> bool {
+    !["allow", "deny", "expect", "forbid", "warn"].iter().any(|lint| attribute.path().is_ident(lint))
+}
+
+fn is_cfg(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr")
+}
+
+fn ungrouped(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungrouped(&group.elem),
+        Type::Paren(paren) => ungrouped(&paren.elem),
+        _ => ty,
+    }
+}
+
+/// The body's statements.
+// Input:  BODY of a generator of `Result<Row, E>`
+// Output:
+//
+//     let result = async move {
+//         if false {
+//             return ::core::result::Result::Ok::<(), E>(());
+//         }
+//         BODY
+//         #[allow(unreachable_code)]
+//         ::core::result::Result::Ok(())
+//     }
+//     .await;
+//     if let ::core::result::Result::Err(error) = result {
+//         co.yield_(::core::result::Result::Err(error)).await;
+//     }
+fn body(generator: &Generator, krate: &TokenStream, span: Span) -> TokenStream {
+    let statements = generator.body();
+    let (body, ends) = match end(statements) {
+        End::Unit => (quote_spanned!(span=> #(#statements)*), true),
+        End::Never => (quote_spanned!(span=> #(#statements)*), false),
+        End::Yield => (quote_spanned!(span=> #(#statements)*;), true),
+        // What is no `()` is reported at the user's last line.
+        End::Unknown => (quote_spanned!(span=> let _: () = { #(#statements)* };), true),
+    };
+    if !generator.is_fallible() {
+        return body;
+    }
+    let error = error_type(generator.item(), krate, span);
+    let end = ends.then(|| quote_spanned!(span=> #[allow(unreachable_code)] ::core::result::Result::Ok(())));
+    // A block cannot say what it returns, and `?` and `return` need to know: the first `return` tells them.
+    quote_spanned! {span=>
+        let result = async move {
+            if false {
+                return ::core::result::Result::Ok::<(), #error>(());
+            }
+            #body
+            #end
+        }
+        .await;
+        if let ::core::result::Result::Err(error) = result {
+            co.yield_(::core::result::Result::Err(error)).await;
+        }
+    }
+}
+
+/// The `E` of an item that is a `Result<T, E>`; what else a path to a `Result` leaves unsaid, a trait says.
+fn error_type(item: &Type, krate: &TokenStream, span: Span) -> TokenStream {
+    written_error_type(item).map_or_else(
+        || quote_spanned!(span=> <#item as #krate::private::ResultItem>::Error),
+        ToTokens::to_token_stream,
+    )
+}
+
+fn written_error_type(item: &Type) -> Option<&Type> {
+    let Type::Path(path) = ungrouped(item) else { return None };
+    let PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments else { return None };
+    let mut arguments = arguments.args.iter();
+    match (path.path.segments.len(), arguments.next(), arguments.next(), arguments.next()) {
+        (1, Some(GenericArgument::Type(_)), Some(GenericArgument::Type(error)), None) => Some(error),
+        _ => None,
+    }
+}
+
+/// What the last statement leaves.
+enum End {
+    Unit,
+    /// A `loop` without a `break`.
+    Never,
+    /// A yield that lacks its `;`.
+    Yield,
+    /// What its type is, syntax does not tell.
+    Unknown,
+}
+
+fn end(statements: &[Stmt]) -> End {
+    match statements.last() {
+        None | Some(Stmt::Local(_) | Stmt::Item(_) | Stmt::Expr(_, Some(_))) => End::Unit,
+        Some(Stmt::Macro(last)) if last.semi_token.is_some() => End::Unit,
+        Some(Stmt::Macro(last)) if last.mac.path.is_ident("yield_") => End::Yield,
+        Some(Stmt::Expr(Expr::Macro(last), None)) if last.mac.path.is_ident("yield_") => End::Yield,
+        Some(Stmt::Expr(Expr::While(_) | Expr::ForLoop(_), None)) => End::Unit,
+        Some(Stmt::Expr(Expr::If(last), None)) if last.else_branch.is_none() => End::Unit,
+        Some(Stmt::Expr(Expr::Loop(last), None)) if !mentions_break(last.body.to_token_stream()) => {
+            End::Never
+        }
+        Some(_) => End::Unknown,
+    }
+}
+
+fn mentions_break(tokens: TokenStream) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions_break(group.stream()),
+        TokenTree::Ident(word) => word == "break",
+        _ => false,
+    })
+}
+
+// Input: a function with a mistake in it
+// Output:
+//
+//     ::core::compile_error! { "…" }
+//     #[allow(unused)]
+//     fn count(ctx: &Context, start: u64) -> ::ctx_runtime::Generator<u64> {
+//         ::core::unimplemented!()
+//     }
+pub(crate) fn stub(refused: Refused) -> TokenStream {
+    let Refused { errors, args, attrs, vis, signature, item } = refused;
+    let span = Span::mixed_site().located_at(signature.ident.span());
+    let krate = krate(args.krate(), span);
+    let errors = errors.into_compile_errors();
+    let item = item.map_or_else(|| quote_spanned!(span=> ()), ToTokens::into_token_stream);
+    let syn::Signature { safety, fn_token, ident, generics, inputs, .. } = signature;
+    let where_clause = &generics.where_clause;
+    quote_spanned! {span=>
+        #errors
+        #(#attrs)*
+        #[allow(unused)]
+        #vis #safety #fn_token #ident #generics(#inputs) -> #krate::Generator<#item> #where_clause {
+            ::core::unimplemented!()
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What can be wrong: the accumulator that collects it, and the catalogue of messages.
+//!
+//! A message is in lower case, says what is wrong at the smallest span where it is, and ends with a `help:` that is an
+//! edit. The rules that raise them are in [`check`](crate::check) and [`args`](crate::args).
+
+mod written;
+
+pub(crate) use self::written::written;
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use std::fmt::Display;
+use syn::ext::IdentExt;
+use syn::{Attribute, Error, FnArg, Ident, Pat, Signature, Type};
+
+/// The mistakes found so far; a function with several of them hears of all at once.
+#[derive(Debug, Default)]
+pub(crate) struct Errors(Vec<Error>);
+
+impl Errors {
+    pub(crate) fn push(&mut self, error: Error) {
+        self.0.push(error);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A `compile_error!` for each, in the order of the rules.
+    pub(crate) fn into_compile_errors(self) -> TokenStream {
+        self.0.into_iter().map(Error::into_compile_error).collect()
+    }
+}
+
+impl From<Error> for Errors {
+    fn from(error: Error) -> Self {
+        Self(vec![error])
+    }
+}
+
+fn at(fault: impl ToTokens, message: impl Display, help: impl Display) -> Error {
+    Error::new_spanned(fault, format_args!("{message}\nhelp: {help}"))
+}
+
+fn at_span(span: Span, message: impl Display, help: impl Display) -> Error {
+    Error::new(span, format_args!("{message}\nhelp: {help}"))
+}
+
+// What the attribute stands on.
+
+pub(crate) fn not_a_function(first: &TokenTree) -> Error {
+    let message = "`#[generator]` goes on a function";
+    at(
+        first,
+        message,
+        "move it to the `async fn` whose body has the `yield_!`, and write the item as its return type",
+    )
+}
+
+pub(crate) fn no_body(signature: &Signature, item: Option<&Type>) -> Error {
+    let item = item.map_or_else(|| "T".to_owned(), written);
+    let message = format!("the generator `{}` has no body", signature.ident);
+    let help = format!(
+        "in a trait, declare what callers see, without the attribute: `fn {}(..) -> Generator<{item}>;`",
+        signature.ident
+    );
+    at(&signature.ident, message, help)
+}
+
+pub(crate) fn attribute_twice(second: &Attribute) -> Error {
+    at(second, "`#[generator]` is here twice", "remove this one, and put its options into the other")
+}
+
+// The function's head.
+
+pub(crate) fn not_async(signature: &Signature) -> Error {
+    let name = &signature.ident;
+    at(
+        signature.fn_token,
+        format!("the generator `{name}` is not `async`"),
+        format!("write `async fn {name}`"),
+    )
+}
+
+pub(crate) fn is_const(constness: &syn::Token![const]) -> Error {
+    at(constness, "a generator cannot be `const`: to call it starts a task", "remove `const`")
+}
+
+pub(crate) fn is_extern(abi: &syn::Abi) -> Error {
+    at(abi, "a generator cannot be `extern`: it returns a Rust type", "remove the `extern`")
+}
+
+pub(crate) fn is_variadic(variadic: &syn::Variadic) -> Error {
+    at(variadic, "a generator cannot be variadic", "take a `Vec` of the arguments")
+}
+
+pub(crate) fn no_return_type(signature: &Signature) -> Error {
+    let message = format!("the generator `{}` does not say what it yields", signature.ident);
+    at(&signature.ident, message, "write the type of one item as the return type, as in `-> u64`")
+}
+
+pub(crate) fn returns_stream(ty: &Type, item: Option<&Type>) -> Error {
+    let message = "the return type of a generator is its item, not the stream of them";
+    match item {
+        Some(item) => at(ty, message, format!("write `-> {}`", written(item))),
+        None => at(ty, message, "write the type of one item, as in `-> u64`"),
+    }
+}
+
+pub(crate) fn returns_generator(ty: &Type, item: Option<&Type>) -> Error {
+    let message = "the return type of a generator is its item: the attribute puts `Generator<..>` around it";
+    let item = item.map_or_else(|| "u64".to_owned(), written);
+    let help = format!("write `-> {item}` (if each item is a generator, name it with a `type` of your own)");
+    at(ty, message, help)
+}
+
+pub(crate) fn returns_impl(ty: &Type) -> Error {
+    let message = "the item of a generator needs a type that can be named";
+    at(ty, message, "write the type itself, or box it: `Box<dyn .. + Send>`")
+}
+
+pub(crate) fn borrowed_item(borrow: &dyn ToTokens) -> Error {
+    let message = "an item outlives the body that yields it, so it cannot borrow";
+    at(borrow, message, "yield something owned (`String` for `&str`, `Vec<T>` for `&[T]`, an `Arc<T>`)")
+}
+
+// Its arguments.
+
+pub(crate) fn no_context(cancellable: Span, signature: &Signature) -> Error {
+    let message = format!("`cancellable` needs a context, and `{}` takes none", signature.ident);
+    at_span(cancellable, message, "add the argument `ctx: &Context`, or remove `cancellable`")
+}
+
+pub(crate) fn two_contexts(second: &dyn ToTokens) -> Error {
+    let message = "two arguments could be the context that ends this generator";
+    at(second, message, "mark the one that does with `#[ctx]`")
+}
+
+pub(crate) fn two_marks(second: &Attribute) -> Error {
+    at(
+        second,
+        "two arguments are marked with `#[ctx]`",
+        "remove one of the marks: one context ends the generator",
+    )
+}
+
+pub(crate) fn context_unused(argument: &dyn ToTokens, signature: &Signature) -> Error {
+    let message = format!("`{}` takes a context, but is not `cancellable` by it", signature.ident);
+    let help = "write `#[generator(cancellable)]` \
+                (if this is another crate's `Context`, write its type with the path to it)";
+    at(argument, message, help)
+}
+
+pub(crate) fn borrowed_self(
+    borrow: &dyn ToTokens,
+    signature: &Signature,
+    arguments: &str,
+    item: Option<&Type>,
+) -> Error {
+    let name = &signature.ident;
+    let owned = format!("{}_owned", name.unraw());
+    let item = item.map_or_else(|| "T".to_owned(), written);
+    let (mut taken, mut passed) = (String::new(), Vec::new());
+    for (position, argument) in signature.inputs.iter().enumerate() {
+        if let FnArg::Typed(argument) = argument {
+            let name = match &*argument.pat {
+                Pat::Ident(binding) => binding.ident.to_string(),
+                _ => format!("arg{position}"),
+            };
+            taken.push_str(&format!(", {name}: {}", written(&argument.ty)));
+            passed.push(name);
+        }
+    }
+    let passed = passed.join(", ");
+    let message = "a generator outlives the call, so it cannot borrow `self`";
+    let help = format!(
+        "let the generator take `self`, and call it from a wrapper that clones:\n\
+         \x20   fn {name}(&self{taken}) -> Generator<{item}> {{ self.clone().{owned}({passed}) }}\n\
+         \x20   #[generator{arguments}] async fn {owned}(self{taken}) -> {item} {{ .. }}"
+    );
+    at(borrow, message, help)
+}
+
+pub(crate) fn borrowed_argument(borrow: &dyn ToTokens, name: &str, ty: &Type) -> Error {
+    let message = format!("a generator outlives the call, so it cannot borrow {name}");
+    at(borrow, message, owned_instead(ty))
+}
+
+/// What to take in place of a borrowed `ty`.
+fn owned_instead(ty: &Type) -> String {
+    let Type::Reference(reference) = ty else {
+        return "take a type that owns what it holds, or that holds `'static` references".to_owned();
+    };
+    let target = written(&reference.elem);
+    if reference.mutability.is_some() {
+        return format!("take `{target}`, or `Arc<Mutex<{target}>>` to share it");
+    }
+    match (&*reference.elem, target.as_str()) {
+        (_, "str") => "take `String`, or `&'static str`".to_owned(),
+        (_, "Path" | "std::path::Path") => "take `PathBuf`".to_owned(),
+        (Type::Slice(slice), _) => format!("take `Vec<{}>`", written(&slice.elem)),
+        (Type::TraitObject(_), _) => format!("take `Box<{target}>` or `Arc<{target}>`"),
+        (Type::Paren(inner), _) => format!("take `Box<{0}>` or `Arc<{0}>`", written(&inner.elem)),
+        _ => format!("take `{target}`, or `Arc<{target}>` to share it"),
+    }
+}
+
+// The options.
+
+/// The options that there are, as the messages list them.
+const OPTIONS: &str = "`cancellable`, `buffer = N`, `name = \"…\"` and `crate = path`";
+
+pub(crate) fn not_an_option(found: &dyn ToTokens) -> Error {
+    at(found, "this is not an option of `#[generator]`", format!("the options are {OPTIONS}"))
+}
+
+pub(crate) fn unknown_option(key: &Ident, nearest: Option<&str>) -> Error {
+    let message = format!("`#[generator]` has no option `{key}`");
+    match nearest {
+        Some(nearest) => at(key, message, format!("write `{nearest}` (the options are {OPTIONS})")),
+        None => at(key, message, format!("the options are {OPTIONS}")),
+    }
+}
+
+pub(crate) fn duplicate_option(key: &Ident) -> Error {
+    at(key, format!("the option `{key}` is given twice"), "remove one of the two")
+}
+
+pub(crate) fn flag_with_value(value: &dyn ToTokens, key: &Ident) -> Error {
+    at(value, format!("`{key}` takes no value"), format!("write `{key}` alone, or remove it"))
+}
+
+pub(crate) fn option_without_value(key: &Ident, example: &str) -> Error {
+    at(key, format!("`{key}` needs a value"), format!("write it as in `{example}`"))
+}
+
+pub(crate) fn option_in_parentheses(arguments: &dyn ToTokens, key: &Ident, example: &str) -> Error {
+    at(arguments, format!("the value of `{key}` stands after a `=`"), format!("write it as in `{example}`"))
+}
+
+pub(crate) fn ill_typed_option(value: &dyn ToTokens, key: &Ident, what: &str, example: &str) -> Error {
+    at(value, format!("`{key}` takes {what}"), format!("write it as in `{example}`"))
+}
+
+// The body.
+
+pub(crate) fn no_yield(signature: &Signature, context: Option<&str>) -> Error {
+    let message = format!("the generator `{}` yields nothing", signature.ident);
+    let context = context.unwrap_or("&Context::background()");
+    let help = format!(
+        "hand an item on with `yield_!(item);`\n\
+         \x20     (for a stream that is meant to be empty, a plain `fn` can return\n\
+         \x20     `Generator::builder().spawn({context}, |_, _| async {{}})`)"
+    );
+    at(&signature.ident, message, help)
+}
+
+pub(crate) fn bare_yield(keyword: &syn::Token![yield], value: Option<&dyn ToTokens>) -> Error {
+    let value = value.map_or_else(|| "item".to_owned(), written);
+    let help = format!("write `yield_!({value})`");
+    at(
+        keyword,
+        "`yield` is a keyword that stable Rust does not have: a generator yields with `yield_!`",
+        help,
+    )
+}
+
+pub(crate) fn yield_in_closure(path: &syn::Path) -> Error {
+    let message = "`yield_!` in a closure: only the generator's own code can yield";
+    at(
+        path,
+        message,
+        "write a loop in place of the closure, or let it return the item and `yield_!` what it returns",
+    )
+}
+
+pub(crate) fn yield_in_function(path: &syn::Path, function: Option<&Ident>) -> Error {
+    let message = "`yield_!` in a function of its own: only the generator's own code can yield";
+    let help = match function {
+        Some(name) => {
+            format!("let `{name}` return the item and `yield_!` what it returns, or give it a `#[generator]`")
+        }
+        None => "let the function return the item and `yield_!` what it returns".to_owned(),
+    };
+    at(path, message, help)
+}
+
+pub(crate) fn yield_in_spawn(path: &syn::Path, spawn: &Ident) -> Error {
+    let message = format!("`yield_!` in what `{spawn}` is given: it may outlive the generator");
+    let help = "await it in the body (with `join!` for several at once), \
+                or send from it over a channel and `yield_!` what arrives";
+    at(path, message, help)
+}
+
+pub(crate) fn returns_value(value: &dyn ToTokens) -> Error {
+    let message = "`return` ends a generator, and hands nothing on";
+    at(value, message, format!("write `yield_!({}); return;`", written(value)))
+}
+
+pub(crate) fn tail_ok(tail: &dyn ToTokens) -> Error {
+    at(tail, "a generator ends without a value, also one of `Result`s", "remove this `Ok(())`")
+}
+
+pub(crate) fn tail_result(tail: &dyn ToTokens, fails: bool) -> Error {
+    let message = "a generator ends without a value, also one of `Result`s";
+    let help = if fails {
+        format!("write `return {};`", written(tail))
+    } else {
+        format!("write `yield_!({});`", written(tail))
+    };
+    at(tail, message, help)
+}
