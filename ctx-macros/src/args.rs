@@ -1,10 +1,10 @@
 //! The options between the attribute's parentheses.
 
 use crate::errors::{self, Errors};
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Expr, ExprLit, Ident, Lit, Path, Token, UnOp, token};
+use syn::{Expr, Ident, Lit, Path, Token, UnOp, token};
 
 /// What the options say. An option that is wrong counts as not given.
 #[derive(Default)]
@@ -68,35 +68,68 @@ const BUFFER: &str = "buffer";
 const NAME: &str = "name";
 const CRATE: &str = "crate";
 
+/// What the value of an option can be. Only a literal shows its type: for other expressions rustc does the check.
+struct Kind {
+    what: &'static str,
+    example: &'static str,
+    accepts: fn(&Expr) -> bool,
+}
+
+const NUMBER_OF_ITEMS: Kind = Kind {
+    what: "a number of items",
+    example: "buffer = 16",
+    accepts: |value| match value {
+        Expr::Lit(literal) => matches!(literal.lit, Lit::Int(_)),
+        Expr::Unary(negative) => !matches!(negative.op, UnOp::Neg(_)),
+        _ => true,
+    },
+};
+
+const TEXT: Kind = Kind {
+    what: "a string",
+    example: "name = \"rows\"",
+    accepts: |value| match value {
+        Expr::Lit(literal) => matches!(literal.lit, Lit::Str(_)),
+        _ => true,
+    },
+};
+
+const PATH: Kind = Kind {
+    what: "the path to `ctx_runtime`, without quotes",
+    example: "crate = path::to::ctx_runtime",
+    accepts: |value| matches!(value, Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty()),
+};
+
 fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::Result<()> {
-    if !input.peek(Ident::peek_any) {
-        args.unsure = true;
-        errors.push(errors::not_an_option(&input.parse::<proc_macro2::TokenTree>()?));
-        return skip_to_comma(input);
-    }
-    let key = input.call(Ident::parse_any)?;
     let faults = &mut |error| {
         args.unsure = true;
         errors.push(error);
     };
+    if !input.peek(Ident::peek_any) {
+        faults(errors::not_an_option(&input.parse::<TokenTree>()?));
+        return skip_to_comma(input);
+    }
+    let key = input.call(Ident::parse_any)?;
     match key.to_string().as_str() {
         CANCELLABLE => {
-            if args.cancellable.is_some() {
-                faults(errors::duplicate_option(&key));
-            }
             flag(input, &key, faults)?;
-            args.cancellable = Some(key.span());
+            set(&mut args.cancellable, &key, Some(key.span()), faults);
         }
         BUFFER => {
-            set(&mut args.buffer, &key, value(input, &key, "buffer = 16", number_of_items, faults)?, faults)
+            let items = value(input, &key, &NUMBER_OF_ITEMS, faults)?;
+            set(&mut args.buffer, &key, items, faults);
         }
-        NAME => set(&mut args.name, &key, value(input, &key, "name = \"rows\"", text, faults)?, faults),
-        CRATE => set(
-            &mut args.krate,
-            &key,
-            value(input, &key, "crate = path::to::ctx_runtime", path, faults)?,
-            faults,
-        ),
+        NAME => {
+            let name = value(input, &key, &TEXT, faults)?;
+            set(&mut args.name, &key, name, faults);
+        }
+        CRATE => {
+            let path = match value(input, &key, &PATH, faults)? {
+                Some(Expr::Path(path)) => Some(path.path),
+                _ => None,
+            };
+            set(&mut args.krate, &key, path, faults);
+        }
         unknown => {
             faults(errors::unknown_option(&key, nearest(unknown)));
             skip_to_comma(input)?;
@@ -123,72 +156,38 @@ fn flag(input: ParseStream<'_>, key: &Ident, faults: &mut dyn FnMut(syn::Error))
     Ok(())
 }
 
-/// Checks that an option has a value, after a `=`, and one that `typed` accepts.
-fn value<T>(
+/// Checks that an option has a value, after a `=`, and of the right kind.
+fn value(
     input: ParseStream<'_>,
     key: &Ident,
-    example: &str,
-    typed: fn(Expr) -> Result<T, (Expr, &'static str)>,
+    kind: &Kind,
     faults: &mut dyn FnMut(syn::Error),
-) -> syn::Result<Option<T>> {
+) -> syn::Result<Option<Expr>> {
     if input.peek(token::Paren) {
         let arguments = rest_of_option(input)?;
-        faults(errors::option_in_parentheses(&arguments, key, example));
+        faults(errors::option_in_parentheses(&arguments, key, kind.example));
         return Ok(None);
     }
     if input.parse::<Option<Token![=]>>()?.is_none() || input.is_empty() || input.peek(Token![,]) {
-        faults(errors::option_without_value(key, example));
+        faults(errors::option_without_value(key, kind.example));
         skip_to_comma(input)?;
         return Ok(None);
     }
     match input.parse::<Expr>() {
-        Ok(value) => match typed(value) {
-            Ok(value) => Ok(Some(value)),
-            Err((value, what)) => {
-                faults(errors::ill_typed_option(&value, key, what, example));
-                Ok(None)
-            }
-        },
+        Ok(value) if (kind.accepts)(&value) => return Ok(Some(value)),
+        Ok(value) => faults(errors::ill_typed_option(&value, key, kind.what, kind.example)),
         Err(error) => {
             faults(error);
             skip_to_comma(input)?;
-            Ok(None)
         }
     }
-}
-
-/// A literal of another type is a mistake for certain; what else an expression is, rustc knows.
-fn number_of_items(value: Expr) -> Result<Expr, (Expr, &'static str)> {
-    let what = "a number of items";
-    match &value {
-        Expr::Lit(ExprLit { lit: Lit::Int(_), .. }) => Ok(value),
-        Expr::Unary(unary) if matches!((&unary.op, &*unary.expr), (UnOp::Neg(_), Expr::Lit(_))) => {
-            Err((value, what))
-        }
-        Expr::Lit(_) => Err((value, what)),
-        _ => Ok(value),
-    }
-}
-
-fn text(value: Expr) -> Result<Expr, (Expr, &'static str)> {
-    match &value {
-        Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => Ok(value),
-        Expr::Lit(_) | Expr::Unary(_) => Err((value, "a string")),
-        _ => Ok(value),
-    }
-}
-
-fn path(value: Expr) -> Result<Path, (Expr, &'static str)> {
-    match value {
-        Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => Ok(path.path),
-        other => Err((other, "the path to `ctx_runtime`, without quotes")),
-    }
+    Ok(None)
 }
 
 fn rest_of_option(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     let mut rest = TokenStream::new();
     while !input.is_empty() && !input.peek(Token![,]) {
-        rest.extend([input.parse::<proc_macro2::TokenTree>()?]);
+        rest.extend([input.parse::<TokenTree>()?]);
     }
     Ok(rest)
 }

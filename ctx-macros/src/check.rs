@@ -206,7 +206,7 @@ fn asynchronous(signature: &Signature, errors: &mut Errors) {
 }
 
 fn not_const(signature: &Signature, errors: &mut Errors) {
-    if let Some(constness) = &signature.constness {
+    if let Some(constness) = signature.constness {
         errors.push(errors::is_const(constness));
     }
 }
@@ -231,12 +231,13 @@ fn item(signature: &Signature, args: &Args, errors: &mut Errors) -> Option<Type>
     };
     match bare(ty) {
         Type::ImplTrait(returned) => {
-            let stream = returned.bounds.iter().find_map(stream_item);
-            match stream {
-                Some(item) => errors.push(errors::returns_stream(ty, item)),
-                None => errors.push(errors::returns_impl(ty)),
-            }
-            stream.flatten().cloned()
+            let Some(stream) = returned.bounds.iter().find_map(as_stream) else {
+                errors.push(errors::returns_impl(ty));
+                return None;
+            };
+            let item = stream_item(stream);
+            errors.push(errors::returns_stream(ty, item));
+            item.cloned()
         }
         Type::Path(path) if path.qself.is_none() && is_ours(&path.path, "Generator", args) => {
             let item = path.path.segments.last().and_then(|last| first_type(&last.arguments));
@@ -252,18 +253,20 @@ fn item(signature: &Signature, args: &Args, errors: &mut Errors) -> Option<Type>
     }
 }
 
-/// For a bound that is a stream, the `T` in its `Stream<Item = T>` if it says so.
-fn stream_item(bound: &TypeParamBound) -> Option<Option<&Type>> {
+/// The arguments of a bound that is a stream: `<Item = u64>`.
+fn as_stream(bound: &TypeParamBound) -> Option<&PathArguments> {
     let TypeParamBound::Trait(bound) = bound else { return None };
     let last = bound.path.segments.last()?;
-    if !["Stream", "FusedStream", "TryStream"].iter().any(|name| last.ident == name) {
-        return None;
-    }
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return Some(None) };
-    Some(arguments.args.iter().find_map(|argument| match argument {
+    let is_stream = ["Stream", "FusedStream", "TryStream"].iter().any(|name| last.ident == name);
+    is_stream.then_some(&last.arguments)
+}
+
+fn stream_item(arguments: &PathArguments) -> Option<&Type> {
+    let PathArguments::AngleBracketed(arguments) = arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
         GenericArgument::AssocType(item) if item.ident == "Item" => Some(&item.ty),
         _ => None,
-    }))
+    })
 }
 
 fn first_type(arguments: &PathArguments) -> Option<&Type> {
@@ -330,7 +333,9 @@ fn context(signature: &Signature, args: &Args, errors: &mut Errors) -> Found {
         })
     };
     let marked: Vec<_> = typed()
-        .filter_map(|(at, argument)| argument.attrs.iter().find(is_mark).map(|mark| (at, mark)))
+        .filter_map(|(at, argument)| {
+            argument.attrs.iter().find(|attribute| is_mark(attribute)).map(|mark| (at, mark))
+        })
         .collect();
     let of_type: Vec<_> = typed().filter(|(_, argument)| is_context(&argument.ty, args)).collect();
     let named =
@@ -388,14 +393,14 @@ fn is_context(ty: &Type, args: &Args) -> bool {
     }
 }
 
-fn is_mark(attribute: &&Attribute) -> bool {
+fn is_mark(attribute: &Attribute) -> bool {
     attribute.path().is_ident("ctx")
 }
 
 fn remove_marks(signature: &mut Signature) {
     for argument in &mut signature.inputs {
         let (FnArg::Receiver(Receiver { attrs, .. }) | FnArg::Typed(PatType { attrs, .. })) = argument;
-        attrs.retain(|attribute| !is_mark(&attribute));
+        attrs.retain(|attribute| !is_mark(attribute));
     }
 }
 

@@ -9,7 +9,8 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{
-    Attribute, Expr, GenericArgument, Ident, LitStr, Pat, PatIdent, PatType, Path, PathArguments, Stmt, Type,
+    Attribute, Expr, GenericArgument, Ident, LitStr, Macro, Pat, PatIdent, PatType, Path, PathArguments,
+    Stmt, Type,
 };
 
 // Input:
@@ -136,10 +137,10 @@ fn arguments(arguments: &[Argument], krate: &TokenStream, span: Span) -> Argumen
                     .filter(|attribute| !is_for_parameter(attribute) || is_cfg(attribute));
                 let attrs = quote_spanned!(span=> #(#attrs)*);
                 if let Some(PatIdent { mutability, ident, .. }) = plain_name(&argument.pat) {
-                    let used = ident
-                        .to_string()
-                        .starts_with('_')
-                        .then(|| quote_spanned!(span=> #[allow(clippy::used_underscore_binding)]));
+                    // A name that says "unused" is used here.
+                    let used = ident.to_string().starts_with('_').then(|| {
+                        quote_spanned!(span=> #[allow(clippy::no_effect_underscore_binding, clippy::used_underscore_binding)])
+                    });
                     parameters.push(parameter(argument, ident));
                     rebound.push(quote_spanned!(span=> #attrs #used let #mutability #ident = #ident;));
                 } else {
@@ -204,18 +205,19 @@ fn ungrouped(ty: &Type) -> &Type {
 //     }
 fn body(generator: &Generator, krate: &TokenStream, span: Span) -> TokenStream {
     let statements = generator.body();
-    let (body, ends) = match end(statements) {
-        End::Unit => (quote_spanned!(span=> #(#statements)*), true),
-        End::Never => (quote_spanned!(span=> #(#statements)*), false),
-        End::Yield => (quote_spanned!(span=> #(#statements)*;), true),
+    let end = end(statements);
+    let body = match end {
+        End::Unit | End::Never => quote_spanned!(span=> #(#statements)*),
+        End::Macro => quote_spanned!(span=> #(#statements)*;),
         // What is no `()` is reported at the user's last line.
-        End::Unknown => (quote_spanned!(span=> let _: () = { #(#statements)* };), true),
+        End::Unknown => quote_spanned!(span=> let _: () = { #(#statements)* };),
     };
     if !generator.is_fallible() {
         return body;
     }
     let error = error_type(generator.item(), krate, span);
-    let end = ends.then(|| quote_spanned!(span=> #[allow(unreachable_code)] ::core::result::Result::Ok(())));
+    let end = (!matches!(end, End::Never))
+        .then(|| quote_spanned!(span=> #[allow(unreachable_code)] ::core::result::Result::Ok(())));
     // A block cannot say what it returns, and `?` and `return` need to know: the first `return` tells them.
     quote_spanned! {span=>
         let result = async move {
@@ -253,35 +255,50 @@ fn written_error_type(item: &Type) -> Option<&Type> {
 /// What the last statement leaves.
 enum End {
     Unit,
-    /// A `loop` without a `break`.
+    /// Nothing: a `loop` without a `break`.
     Never,
-    /// A yield that lacks its `;`.
-    Yield,
+    /// A macro's value, with no `;` after it, of which it is known what it is.
+    Macro,
     /// What its type is, syntax does not tell.
     Unknown,
 }
 
 fn end(statements: &[Stmt]) -> End {
     match statements.last() {
-        None | Some(Stmt::Local(_) | Stmt::Item(_) | Stmt::Expr(_, Some(_))) => End::Unit,
-        Some(Stmt::Macro(last)) if last.semi_token.is_some() => End::Unit,
-        Some(Stmt::Macro(last)) if last.mac.path.is_ident("yield_") => End::Yield,
-        Some(Stmt::Expr(Expr::Macro(last), None)) if last.mac.path.is_ident("yield_") => End::Yield,
-        Some(Stmt::Expr(Expr::While(_) | Expr::ForLoop(_), None)) => End::Unit,
+        Some(Stmt::Expr(Expr::Macro(last), None)) => end_of_macro(&last.mac),
+        Some(Stmt::Macro(last)) if last.semi_token.is_none() => end_of_macro(&last.mac),
+        Some(Stmt::Expr(Expr::Loop(last), None)) if !may_break(last.body.to_token_stream()) => End::Never,
         Some(Stmt::Expr(Expr::If(last), None)) if last.else_branch.is_none() => End::Unit,
-        Some(Stmt::Expr(Expr::Loop(last), None)) if !mentions_break(last.body.to_token_stream()) => {
-            End::Never
-        }
-        Some(_) => End::Unknown,
+        Some(Stmt::Expr(Expr::While(_) | Expr::ForLoop(_), None)) => End::Unit,
+        Some(Stmt::Expr(_, None)) => End::Unknown,
+        _ => End::Unit,
     }
 }
 
-fn mentions_break(tokens: TokenStream) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Group(group) => mentions_break(group.stream()),
-        TokenTree::Ident(word) => word == "break",
-        _ => false,
-    })
+fn end_of_macro(mac: &Macro) -> End {
+    let known = ["yield_", "todo", "unimplemented", "panic", "unreachable"];
+    if known.iter().any(|name| mac.path.is_ident(name)) { End::Macro } else { End::Unknown }
+}
+
+/// Whether there is a `break` in a loop, or a macro that may hide one.
+fn may_break(tokens: TokenStream) -> bool {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let breaks = match token {
+            TokenTree::Group(group) => may_break(group.stream()),
+            TokenTree::Ident(word) if word == "break" => true,
+            TokenTree::Ident(word) if word != "yield_" => {
+                let bang =
+                    tokens.next_if(|next| matches!(next, TokenTree::Punct(bang) if bang.as_char() == '!'));
+                bang.is_some() && matches!(tokens.peek(), Some(TokenTree::Group(_)))
+            }
+            _ => false,
+        };
+        if breaks {
+            return true;
+        }
+    }
+    false
 }
 
 // Input: a function with a mistake in it

@@ -81,7 +81,7 @@ pub(crate) fn not_async(signature: &Signature) -> Error {
     )
 }
 
-pub(crate) fn is_const(constness: &syn::Token![const]) -> Error {
+pub(crate) fn is_const(constness: syn::Token![const]) -> Error {
     at(constness, "a generator cannot be `const`: to call it starts a task", "remove `const`")
 }
 
@@ -153,29 +153,32 @@ pub(crate) fn context_unused(argument: &dyn ToTokens, signature: &Signature) -> 
 pub(crate) fn borrowed_self(
     borrow: &dyn ToTokens,
     signature: &Signature,
-    arguments: &str,
+    options: &str,
     item: Option<&Type>,
 ) -> Error {
     let name = &signature.ident;
     let owned = format!("{}_owned", name.unraw());
     let item = item.map_or_else(|| "T".to_owned(), written);
-    let (mut taken, mut passed) = (String::new(), Vec::new());
-    for (position, argument) in signature.inputs.iter().enumerate() {
-        if let FnArg::Typed(argument) = argument {
+    let typed = signature.inputs.iter().filter_map(|argument| match argument {
+        FnArg::Typed(argument) => Some(argument),
+        FnArg::Receiver(_) => None,
+    });
+    let (declared, passed): (Vec<_>, Vec<_>) = typed
+        .enumerate()
+        .map(|(position, argument)| {
             let name = match &*argument.pat {
                 Pat::Ident(binding) => binding.ident.to_string(),
                 _ => format!("arg{position}"),
             };
-            taken.push_str(&format!(", {name}: {}", written(&argument.ty)));
-            passed.push(name);
-        }
-    }
-    let passed = passed.join(", ");
+            (format!(", {name}: {}", written(&argument.ty)), name)
+        })
+        .unzip();
+    let (declared, passed) = (declared.concat(), passed.join(", "));
     let message = "a generator outlives the call, so it cannot borrow `self`";
     let help = format!(
         "let the generator take `self`, and call it from a wrapper that clones:\n\
-         \x20   fn {name}(&self{taken}) -> Generator<{item}> {{ self.clone().{owned}({passed}) }}\n\
-         \x20   #[generator{arguments}] async fn {owned}(self{taken}) -> {item} {{ .. }}"
+         \x20   fn {name}(&self{declared}) -> Generator<{item}> {{ self.clone().{owned}({passed}) }}\n\
+         \x20   #[generator{options}] async fn {owned}(self{declared}) -> {item} {{ .. }}"
     );
     at(borrow, message, help)
 }
@@ -254,7 +257,7 @@ pub(crate) fn no_yield(signature: &Signature, context: Option<&str>) -> Error {
     at(&signature.ident, message, help)
 }
 
-pub(crate) fn bare_yield(keyword: &syn::Token![yield], value: Option<&dyn ToTokens>) -> Error {
+pub(crate) fn bare_yield(keyword: syn::Token![yield], value: Option<&dyn ToTokens>) -> Error {
     let value = value.map_or_else(|| "item".to_owned(), written);
     let help = format!("write `yield_!({value})`");
     at(

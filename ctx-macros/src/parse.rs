@@ -55,16 +55,11 @@ pub(crate) fn parse(args: TokenStream, item: TokenStream) -> Result<Source, NotA
         Ok(function) => Ok(Source { args, function, errors }),
         Err(error) => {
             // A function whose head does not parse is rustc's to report; to repeat it would only repeat its errors.
-            let item = match start_of_other_item(&item) {
-                Some(first) => {
-                    errors.push(errors::not_a_function(&first));
-                    item
-                }
-                None => {
-                    errors.push(error);
-                    TokenStream::new()
-                }
+            let Some(first) = start_of_other_item(&item) else {
+                errors.push(error);
+                return Err(NotAFunction { errors, item: TokenStream::new() });
             };
+            errors.push(errors::not_a_function(&first));
             Err(NotAFunction { errors, item })
         }
     }

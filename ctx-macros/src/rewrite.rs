@@ -22,13 +22,11 @@ struct Returns;
 
 impl VisitMut for Returns {
     fn visit_expr_return_mut(&mut self, end: &mut ExprReturn) {
-        match &mut end.expr {
-            Some(value) => self.visit_expr_mut(value),
-            None => {
-                let span = Span::mixed_site().located_at(end.return_token.span);
-                end.expr =
-                    Some(Box::new(Expr::Verbatim(quote_spanned!(span=> ::core::result::Result::Ok(())))));
-            }
+        if let Some(value) = &mut end.expr {
+            self.visit_expr_mut(value);
+        } else {
+            let span = Span::mixed_site().located_at(end.return_token.span);
+            end.expr = Some(Box::new(Expr::Verbatim(quote_spanned!(span=> ::core::result::Result::Ok(())))));
         }
     }
 

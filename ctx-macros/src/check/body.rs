@@ -145,7 +145,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
         self.may_yield = true;
         let value = bare.expr.as_deref();
         self.errors
-            .push(errors::bare_yield(&bare.yield_token, value.map(|value| value as &dyn quote::ToTokens)));
+            .push(errors::bare_yield(bare.yield_token, value.map(|value| value as &dyn quote::ToTokens)));
         visit::visit_expr_yield(self, bare);
     }
 
@@ -220,23 +220,29 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 }
 
-/// Whether an expression is for certain a value, not `()`: what a call returns, syntax does not tell.
+/// Whether an expression is for certain a value, not `()`: what a call returns, syntax does not tell. (A variable that
+/// holds `()` is not returned by its name.)
 fn is_value(value: &Expr) -> bool {
     match value {
         Expr::Paren(inner) => is_value(&inner.expr),
         Expr::Group(inner) => is_value(&inner.expr),
         Expr::Tuple(tuple) => !tuple.elems.is_empty(),
-        // A variable that holds `()` is not returned by name.
-        Expr::Path(_) | Expr::Field(_) => true,
-        Expr::Array(_)
-        | Expr::Binary(_)
-        | Expr::Cast(_)
-        | Expr::Closure(_)
-        | Expr::Lit(_)
-        | Expr::Range(_) => true,
-        Expr::Reference(_) | Expr::Repeat(_) | Expr::Struct(_) | Expr::Unary(_) => true,
         Expr::Call(call) => matches!(&*call.func, Expr::Path(function) if function.path.is_ident("Some")),
-        _ => false,
+        _ => matches!(
+            value,
+            Expr::Array(_)
+                | Expr::Binary(_)
+                | Expr::Cast(_)
+                | Expr::Closure(_)
+                | Expr::Field(_)
+                | Expr::Lit(_)
+                | Expr::Path(_)
+                | Expr::Range(_)
+                | Expr::Reference(_)
+                | Expr::Repeat(_)
+                | Expr::Struct(_)
+                | Expr::Unary(_)
+        ),
     }
 }
 

@@ -17,7 +17,7 @@ enum Kind {
     Prefix,
     /// Stands close to what precedes, and a space follows: `,`, `;`, `:`.
     Separator,
-    /// Has a space on either side: `=`, `+`, `->`.
+    /// Has a space on either side: `=`, `+`, `->`, `mut`.
     Operator,
     Group,
 }
@@ -52,7 +52,11 @@ fn write(tokens: TokenStream) -> String {
                 let kind = if group.delimiter() == Delimiter::None { Kind::Word } else { Kind::Group };
                 (format!("{open}{}{close}", write(group.stream())), kind)
             }
-            word => (word.to_string(), Kind::Word),
+            word => {
+                let word = word.to_string();
+                let kind = if ["as", "dyn", "mut"].contains(&&*word) { Kind::Operator } else { Kind::Word };
+                (word, kind)
+            }
         };
         let close = match (before, kind) {
             (Kind::Start | Kind::Prefix, _) | (_, Kind::Separator) => true,
