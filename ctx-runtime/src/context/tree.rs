@@ -533,6 +533,7 @@ unsafe fn try_ref(node: NonNull<Node>) -> Option<NodeRef> {
 
 impl NodeRef {
     /// A node below `parent`, or a root.
+    #[inline]
     pub(crate) fn new(parent: Option<&NodeRef>, spec: Spec) -> Self {
         let node = Self::boxed(parent, spec);
         let Some(parent) = parent else { return Self::leak(node) };
@@ -590,6 +591,7 @@ impl NodeRef {
         Self(node)
     }
 
+    #[inline(always)]
     fn boxed(parent: Option<&NodeRef>, spec: Spec) -> Box<Node> {
         let Spec { kind, made, deadline, extra, cancellable } = spec;
         Box::new(Node {
@@ -628,6 +630,7 @@ impl NodeRef {
         }
     }
 
+    #[inline]
     fn leak_below(parent: &NodeRef, mut node: Box<Node>) -> Self {
         let mut listeners = parent.lock();
         if let Some(cause) = parent.end.get() {
@@ -665,9 +668,13 @@ impl NodeRef {
             Some(deadline) if !self.end.is_set() && deadline.has_passed() => deadline.expire(),
             _ => None,
         };
-        let marking = Marking::of(self, cause);
-        let panic = panic.or(marking.fire(self));
-        match panic {
+        let marking = match self.mark_alone(cause) {
+            // The usual case: nobody below, nobody to tell.
+            Marked::Settled { fires_top: false } if panic.is_none() => return,
+            Marked::Settled { fires_top } => Marking { fires_top, ..Marking::default() },
+            Marked::HasChildren { fires_top } => Marking { fires_top, ..Marking::default() }.descend(self),
+        };
+        match panic.or(marking.fire(self)) {
             Some(payload) if !std::thread::panicking() => panic::resume_unwind(payload),
             _ => {}
         }
@@ -815,6 +822,41 @@ impl NodeRef {
     }
 }
 
+/// What marking a node alone has found.
+enum Marked {
+    /// All below is done.
+    Settled { fires_top: bool },
+    /// There may be something below that is not.
+    HasChildren { fires_top: bool },
+}
+
+impl Node {
+    /// Gives this node its end, if it has none yet.
+    fn mark_alone(&self, cause: Cause) -> Marked {
+        if self.settled.load(Ordering::Acquire) {
+            return Marked::Settled { fires_top: false };
+        }
+        let listeners = self.lock();
+        let fires_top = !self.end.is_set() && (!listeners.waiters.is_empty() || self.owns_deadline);
+        let is_leaf = listeners.children.is_empty();
+        let unused = if self.end.is_set() {
+            Some(cause)
+        } else {
+            self.end.set(cause);
+            None
+        };
+        drop(listeners);
+        drop(unused);
+        if is_leaf {
+            // Release: as in `Marking::descend`.
+            self.settled.store(true, Ordering::Release);
+            Marked::Settled { fires_top }
+        } else {
+            Marked::HasChildren { fires_top }
+        }
+    }
+}
+
 /// What a marking has found: who is to be told, and every reference that it took, so that nothing is freed and no
 /// cause dropped while a lock is held (invariant 5).
 #[derive(Default)]
@@ -831,38 +873,26 @@ pub(super) struct Marking {
 
 impl Marking {
     fn of(top: &NodeRef, cause: Cause) -> Self {
-        let mut marking = Self::default();
-        // Acquire: pairs with the Release below: settled says that all below is done, for whoever reads it.
-        if top.settled.load(Ordering::Acquire) {
-            return marking;
+        match top.mark_alone(cause) {
+            Marked::Settled { fires_top } => Self { fires_top, ..Self::default() },
+            Marked::HasChildren { fires_top } => Self { fires_top, ..Self::default() }.descend(top),
         }
-        let mut unused = None;
-        let has_children = {
-            let listeners = top.lock();
-            if top.end.is_set() {
-                unused = Some(cause);
-            } else {
-                top.end.set(cause);
-                marking.fires_top = !listeners.waiters.is_empty() || top.owns_deadline;
-            }
-            !listeners.children.is_empty()
-        };
-        drop(unused);
-        if has_children {
-            marking.order.push(top.clone());
-            let mut at = 0;
-            while at < marking.order.len() {
-                marking.visit(at);
-                at += 1;
-            }
-            // Only now: a node is settled when all below it is marked, and the order goes from the top down.
-            for node in &marking.order {
-                node.settled.store(true, Ordering::Release);
-            }
-        } else {
-            top.settled.store(true, Ordering::Release);
+    }
+
+    /// Marks what is below a done node.
+    fn descend(mut self, top: &NodeRef) -> Self {
+        self.order.push(top.clone());
+        let mut at = 0;
+        while at < self.order.len() {
+            self.visit(at);
+            at += 1;
         }
-        marking
+        // Only now: a node is settled when all below it is marked, and the order goes from the top down.
+        for node in &self.order {
+            // Release: pairs with the Acquire in `mark_alone` and `visit`, so that who reads it finds all below done.
+            node.settled.store(true, Ordering::Release);
+        }
+        self
     }
 
     /// Gives the children of a done node its end, and queues those that have children in turn.
