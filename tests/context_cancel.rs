@@ -130,6 +130,26 @@ fn overlapping_cancels_each_return_with_their_subtree_marked() {
     }
 }
 
+/// C1. Two cancels of one context: the second finds it done, and returns no sooner than its subtree is. Fails if a subtree
+/// counts as marked before it is.
+#[test]
+fn two_cancels_of_one_context_both_return_with_its_subtree_marked() {
+    for _ in 0..100 {
+        let (top, canceller) = Context::background().with_cancel();
+        let below = grow(&top, 6);
+        let start = Barrier::new(2);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    start.wait();
+                    canceller.cancel();
+                    assert!(below.iter().rev().all(|(ctx, _)| ctx.is_done()));
+                });
+            }
+        });
+    }
+}
+
 /// C1 and C3. A child that is made while the cancel runs is either marked by it or born done.
 #[test]
 fn no_child_slips_through_a_running_cancel() {

@@ -347,7 +347,8 @@ fn a_yield_outside_its_body_panics_there_and_the_generator_goes_on() {
 /// A boxed yield that was begun in its body and goes on elsewhere.
 #[test]
 fn a_yield_that_was_begun_in_its_body_cannot_go_on_elsewhere() {
-    let runtime = multi_thread();
+    // Single-threaded: nobody can ask for the second item between the two polls.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (send, result) = mpsc::channel();
     let mut generator = {
         let _inside = runtime.enter();

@@ -6,7 +6,7 @@
 mod patience;
 mod witness;
 
-use ctx_runtime::{Context, Generator};
+use ctx_runtime::{Context, Generator, generator};
 use patience::{until, within};
 use std::future::pending;
 use std::time::Duration;
@@ -33,6 +33,16 @@ fn count_then_silence(ctx: &Context, buffer: usize, dropped: &Tally) -> Generato
         }
         pending::<()>().await;
     })
+}
+
+/// The same, as a user writes it.
+#[generator(cancellable)]
+async fn quiet_feed(ctx: &Context, dropped: Tally) -> u64 {
+    let _guard = dropped.on_drop();
+    for n in 0..5 {
+        yield_!(n);
+    }
+    pending::<()>().await;
 }
 
 /// Runs `round` ten thousand times on each kind of runtime; then the alive tasks must come back to where they were,
@@ -94,6 +104,27 @@ fn start_take_break_leaves_nothing() {
         while let Some(n) = within("an item", numbers.next()).await {
             if n == 2 {
                 break;
+            }
+        }
+    });
+}
+
+/// With the attribute: dropped at a yield, dropped at the quiet source, and cancelled, by turns.
+#[test]
+fn a_feed_that_is_written_with_the_attribute_leaves_nothing() {
+    let turn = Tally::new();
+    leaves_nothing(|ctx, dropped| {
+        turn.tick();
+        let turn = turn.count() % 3;
+        async move {
+            let (ctx, canceller) = ctx.with_cancel();
+            let mut feed = quiet_feed(&ctx, dropped);
+            for n in 0..if turn == 0 { 2 } else { 5 } {
+                assert_eq!(within("an item", feed.next()).await, Some(n));
+            }
+            if turn == 2 {
+                canceller.cancel();
+                assert_eq!(within("the end", feed.next()).await, None);
             }
         }
     });
