@@ -591,7 +591,7 @@ impl NodeRef {
         Self(node)
     }
 
-    #[inline(always)]
+    #[inline]
     fn boxed(parent: Option<&NodeRef>, spec: Spec) -> Box<Node> {
         let Spec { kind, made, deadline, extra, cancellable } = spec;
         Box::new(Node {

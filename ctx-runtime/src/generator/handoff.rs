@@ -158,9 +158,10 @@ impl<T> Items<T> {
     }
 }
 
+/// Wakes. A waker that panics was reported by the panic hook, and must not cost an item or another its wake.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        waker.wake();
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 
@@ -301,7 +302,7 @@ impl Core {
 
     fn wake_consumer(&self) {
         let consumer = self.wakers.lock().consumer.take();
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| wake(consumer)));
+        wake(consumer);
     }
 
     fn register_consumer(&self, waker: &Waker) {
