@@ -44,7 +44,7 @@
 use super::cause::{Cause, Custom, Reason, Repr};
 use super::deadline::{self, Deadline};
 use super::list::{Link, Linked, List};
-use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::loom::{Mutex, MutexGuard};
 use std::any::Any;
 use std::borrow::Cow;
@@ -394,11 +394,12 @@ impl Node {
 unsafe fn count_down(node: NonNull<Node>, less: u64) {
     // SAFETY: what is counted down here has kept it alive.
     let counts = unsafe { &(*node.as_ptr()).counts };
-    // Release: pairs with the fence below, so that whoever frees has seen all uses.
+    // Release: pairs with the Acquire below, so that whoever frees has seen all uses. A load and not a fence, which the
+    // thread sanitizer does not understand.
     if counts.fetch_sub(less, Ordering::Release) != less {
         return;
     }
-    fence(Ordering::Acquire);
+    counts.load(Ordering::Acquire);
     // Not by recursion: the last reference to a leaf may be the last one to each of its ancestors (C7).
     let mut zero = Some(node);
     let mut parents = Vec::new();
@@ -410,8 +411,9 @@ unsafe fn count_down(node: NonNull<Node>, less: u64) {
         while let Some(parent) = next.or_else(|| parents.pop()) {
             next = None;
             // SAFETY: the freed child owned a reference.
-            if unsafe { &(*parent.as_ptr()).counts }.fetch_sub(REF, Ordering::Release) == REF {
-                fence(Ordering::Acquire);
+            let counts = unsafe { &(*parent.as_ptr()).counts };
+            if counts.fetch_sub(REF, Ordering::Release) == REF {
+                counts.load(Ordering::Acquire);
                 zero = Some(parent);
                 break;
             }
