@@ -14,6 +14,7 @@ pub(crate) struct Args {
     name: Option<Expr>,
     krate: Option<Path>,
     unsure: bool,
+    is_empty: bool,
 }
 
 impl Args {
@@ -35,6 +36,11 @@ impl Args {
         self.krate.as_ref()
     }
 
+    /// Whether the attribute stands alone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
     /// Whether something among the options was not understood; it may have been meant as `cancellable`.
     pub(crate) fn unsure(&self) -> bool {
         self.unsure
@@ -43,7 +49,7 @@ impl Args {
 
 /// Reads the options, and goes on after one that is wrong.
 pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
-    let mut args = Args::default();
+    let mut args = Args { is_empty: tokens.is_empty(), ..Args::default() };
     let parser = |input: ParseStream<'_>| {
         while !input.is_empty() {
             option(input, &mut args, errors)?;

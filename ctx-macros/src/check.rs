@@ -6,10 +6,13 @@
 mod body;
 mod borrow;
 
+pub(crate) use self::borrow::owned;
+
 use crate::args::Args;
 use crate::errors::{self, Errors};
 use crate::parse::{Body, Function, Source};
 use proc_macro2::Span;
+use quote::ToTokens;
 use syn::{
     Attribute, Expr, FnArg, GenericArgument, Generics, Ident, Pat, PatType, Path, PathArguments, Receiver,
     ReceiverKind, ReturnType, Safety, Signature, Stmt, Token, Type, TypeParamBound, Visibility,
@@ -29,6 +32,7 @@ pub(crate) struct Generator {
     fallible: bool,
     body_attrs: Vec<Attribute>,
     body: Vec<Stmt>,
+    returns_value: bool,
 }
 
 /// An argument, by what the body does with it.
@@ -93,6 +97,11 @@ impl Generator {
         &self.body
     }
 
+    /// Whether some `return` has an expression with it.
+    pub(crate) fn returns_value(&self) -> bool {
+        self.returns_value
+    }
+
     /// For `rewrite`, which replaces expressions; the number of statements stays.
     pub(crate) fn body_mut(&mut self) -> &mut [Stmt] {
         &mut self.body
@@ -108,6 +117,8 @@ pub(crate) struct Refused {
     pub(crate) signature: Signature,
     /// What it would yield, as far as that can be told.
     pub(crate) item: Option<Type>,
+    /// Whether it is more than a declaration.
+    pub(crate) has_body: bool,
 }
 
 pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
@@ -123,10 +134,13 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     receiver_owned(&signature, &args, item.as_ref(), &mut errors);
     arguments_owned(&signature, context, &mut errors);
     let fallible = item.as_ref().is_some_and(is_result);
+    let has_body = !matches!(body, Body::Missing);
     let body = match body {
         Body::Statements { attrs, statements } => {
-            body::check(&statements, fallible, &signature, context.name(&signature).as_deref(), &mut errors);
-            Some((attrs, statements))
+            let context = context.name(&signature);
+            let returns_value =
+                body::check(&statements, fallible, &signature, context.as_deref(), &mut errors);
+            Some((attrs, statements, returns_value))
         }
         Body::Broken(error) => {
             errors.push(error);
@@ -140,7 +154,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
 
     remove_marks(&mut signature);
     match (item, body) {
-        (Some(item), Some((body_attrs, body))) if errors.is_empty() => {
+        (Some(item), Some((body_attrs, body, returns_value))) if errors.is_empty() => {
             let arguments = arguments(signature.inputs, context);
             let Signature { safety: unsafety, fn_token, ident, generics, .. } = signature;
             Ok(Generator {
@@ -156,9 +170,10 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
                 fallible,
                 body_attrs,
                 body,
+                returns_value,
             })
         }
-        (item, _) => Err(Box::new(Refused { errors, args, attrs, vis, signature, item })),
+        (item, _) => Err(Box::new(Refused { errors, args, attrs, vis, signature, item, has_body })),
     }
 }
 
@@ -407,15 +422,13 @@ fn remove_marks(signature: &mut Signature) {
 /// Checks that `self` is owned.
 fn receiver_owned(signature: &Signature, args: &Args, item: Option<&Type>, errors: &mut Errors) {
     let Some(receiver) = signature.receiver() else { return };
-    let options = if args.cancellable().is_some() { "(cancellable)" } else { "" };
-    match &receiver.kind {
-        ReceiverKind::Reference(..) => errors.push(errors::borrowed_self(receiver, signature, options, item)),
-        ReceiverKind::Typed(_, ty) => {
-            if let Some(borrow) = borrow::find(ty, &signature.generics) {
-                errors.push(errors::borrowed_self(&borrow, signature, options, item));
-            }
-        }
-        _ => {}
+    let borrow = match &receiver.kind {
+        ReceiverKind::Reference(..) => Some(receiver.to_token_stream()),
+        ReceiverKind::Typed(_, ty) => borrow::find(ty, &signature.generics),
+        _ => None,
+    };
+    if let Some(borrow) = borrow {
+        errors.push(errors::borrowed_self(&borrow, signature, receiver, args.is_empty(), item));
     }
 }
 

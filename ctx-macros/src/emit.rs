@@ -4,7 +4,7 @@
 //! capture that is not `Send`), and has `mixed_site` hygiene: `co` is no variable that the body could meet. There is no
 //! `unsafe` among them.
 
-use crate::check::{Argument, Generator, Refused};
+use crate::check::{Argument, Generator, Refused, owned};
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::ext::IdentExt;
@@ -25,7 +25,7 @@ use syn::{
 //         ::ctx_runtime::Generator::builder()
 //             .name("count")
 //             .buffer(2)
-//             .spawn(ctx, move |ctx, co: ::ctx_runtime::Yielder<u64>| async move {
+//             .spawn::<u64, _, _>(ctx, move |ctx, co| async move {
 //                 #[allow(unused_variables)]
 //                 let ctx = &ctx;
 //                 let start = start;
@@ -62,7 +62,7 @@ pub(crate) fn generator(generator: &Generator) -> TokenStream {
         #track_caller
         #vis #unsafety #fn_token #ident #generics(#(#parameters),*) -> #krate::Generator<#item> #where_clause {
             #(#body_attrs)*
-            #krate::Generator::builder().name(#name)#buffer.spawn(#context, move |#child, co: #krate::Yielder<#item>| async move {
+            #krate::Generator::builder().name(#name)#buffer.spawn::<#item, _, _>(#context, move |#child, co| async move {
                 #(#rebound)*
                 let co = &co;
                 macro_rules! yield_ {
@@ -144,11 +144,13 @@ fn arguments(arguments: &[Argument], krate: &TokenStream, span: Span) -> Argumen
                     parameters.push(parameter(argument, ident));
                     rebound.push(quote_spanned!(span=> #attrs #used let #mutability #ident = #ident;));
                 } else {
-                    let name = format_ident!("arg{position}", span = span);
-                    let pat = &argument.pat;
+                    let (name, pat) = (format_ident!("arg{position}", span = span), &argument.pat);
                     parameters.push(parameter(argument, &name));
                     // First all of it: a pattern moves only what it names.
-                    rebound.push(quote_spanned!(span=> #attrs let #name = #name; #attrs let #pat = #name;));
+                    rebound.push(quote_spanned!(span=> #attrs let #name = #name;));
+                    if !matches!(**pat, Pat::Wild(_)) {
+                        rebound.push(quote_spanned!(span=> #attrs let #pat = #name;));
+                    }
                 }
             }
         }
@@ -213,7 +215,9 @@ fn body(generator: &Generator, krate: &TokenStream, span: Span) -> TokenStream {
         End::Unknown => quote_spanned!(span=> let _: () = { #(#statements)* };),
     };
     if !generator.is_fallible() {
-        return body;
+        // As below, for a `return` that has something with it: that this is no `()` is reported there.
+        let first = generator.returns_value().then(|| quote_spanned!(span=> if false { return; }));
+        return quote_spanned!(span=> #first #body);
     }
     let error = error_type(generator.item(), krate, span);
     let end = (!matches!(end, End::Never))
@@ -310,19 +314,19 @@ fn may_break(tokens: TokenStream) -> bool {
 //         ::core::unimplemented!()
 //     }
 pub(crate) fn stub(refused: Refused) -> TokenStream {
-    let Refused { errors, args, attrs, vis, signature, item } = refused;
+    let Refused { errors, args, attrs, vis, signature, item, has_body } = refused;
     let span = Span::mixed_site().located_at(signature.ident.span());
     let krate = krate(args.krate(), span);
     let errors = errors.into_compile_errors();
-    let item = item.map_or_else(|| quote_spanned!(span=> ()), ToTokens::into_token_stream);
+    let item = item.map_or_else(|| quote_spanned!(span=> ()), |item| owned(item).into_token_stream());
     let syn::Signature { safety, fn_token, ident, generics, inputs, .. } = signature;
     let where_clause = &generics.where_clause;
+    let body =
+        if has_body { quote_spanned!(span=> { ::core::unimplemented!() }) } else { quote_spanned!(span=> ;) };
     quote_spanned! {span=>
         #errors
         #(#attrs)*
         #[allow(unused)]
-        #vis #safety #fn_token #ident #generics(#inputs) -> #krate::Generator<#item> #where_clause {
-            ::core::unimplemented!()
-        }
+        #vis #safety #fn_token #ident #generics(#inputs) -> #krate::Generator<#item> #where_clause #body
     }
 }

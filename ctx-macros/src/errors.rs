@@ -6,11 +6,12 @@
 mod written;
 
 pub(crate) use self::written::written;
+use crate::check::owned;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::fmt::Display;
 use syn::ext::IdentExt;
-use syn::{Attribute, Error, FnArg, Ident, Pat, Signature, Type};
+use syn::{Attribute, Error, FnArg, Ident, Pat, Receiver, ReceiverKind, Signature, Type};
 
 /// The mistakes found so far; a function with several of them hears of all at once.
 #[derive(Debug, Default)]
@@ -153,7 +154,8 @@ pub(crate) fn context_unused(argument: &dyn ToTokens, signature: &Signature) -> 
 pub(crate) fn borrowed_self(
     borrow: &dyn ToTokens,
     signature: &Signature,
-    options: &str,
+    receiver: &Receiver,
+    without_options: bool,
     item: Option<&Type>,
 ) -> Error {
     let name = &signature.ident;
@@ -174,11 +176,21 @@ pub(crate) fn borrowed_self(
         })
         .unzip();
     let (declared, passed) = (declared.concat(), passed.join(", "));
+    let options = if without_options { "" } else { "(..)" };
+    // Of `self: &Arc<Self>` the clone is an `Arc<Self>`.
+    let own = match &receiver.kind {
+        ReceiverKind::Typed(_, ty) => match &**ty {
+            Type::Reference(reference) => format!("self: {}", written(&reference.elem)),
+            _ => "self".to_owned(),
+        },
+        _ => "self".to_owned(),
+    };
+    let receiver = written(receiver);
     let message = "a generator outlives the call, so it cannot borrow `self`";
     let help = format!(
         "let the generator take `self`, and call it from a wrapper that clones:\n\
-         \x20   fn {name}(&self{declared}) -> Generator<{item}> {{ self.clone().{owned}({passed}) }}\n\
-         \x20   #[generator{options}] async fn {owned}(self{declared}) -> {item} {{ .. }}"
+         \x20   fn {name}({receiver}{declared}) -> Generator<{item}> {{ self.clone().{owned}({passed}) }}\n\
+         \x20   #[generator{options}] async fn {owned}({own}{declared}) -> {item} {{ .. }}"
     );
     at(borrow, message, help)
 }
@@ -191,7 +203,7 @@ pub(crate) fn borrowed_argument(borrow: &dyn ToTokens, name: &str, ty: &Type) ->
 /// What to take in place of a borrowed `ty`.
 fn owned_instead(ty: &Type) -> String {
     let Type::Reference(reference) = ty else {
-        return "take a type that owns what it holds, or that holds `'static` references".to_owned();
+        return format!("take something that owns what it holds, or `{}`", written(owned(ty.clone())));
     };
     let target = written(&reference.elem);
     if reference.mutability.is_some() {

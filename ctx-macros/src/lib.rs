@@ -6,6 +6,8 @@ mod args;
 mod check;
 mod emit;
 mod errors;
+#[cfg(test)]
+mod expansion;
 mod parse;
 mod rewrite;
 

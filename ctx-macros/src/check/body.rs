@@ -11,25 +11,28 @@ use syn::{
     ImplItemFn, Item, ItemFn, Macro, Path, Signature, Stmt, Token,
 };
 
-/// `context` is how an expression refers to the generator's context.
+/// `context` is how an expression refers to the generator's context. Tells whether some `return` has an expression with
+/// it.
 pub(super) fn check(
     body: &[Stmt],
     fallible: bool,
     signature: &Signature,
     context: Option<&str>,
     errors: &mut Errors,
-) {
+) -> bool {
     let mut walk =
-        Walk { place: Place::Body, returns: true, handed_to: None, may_yield: false, fallible, errors };
+        Walk { place: Place::Body, returns: true, handed_to: None, seen: Seen::default(), fallible, errors };
     for statement in body {
         walk.visit_stmt(statement);
     }
-    if !walk.may_yield {
+    let seen = walk.seen;
+    if !seen.may_yield {
         errors.push(errors::no_yield(signature, context));
     }
     if fallible {
         ends_without_result(body, errors);
     }
+    seen.returns_value
 }
 
 /// Checks that the last line is not a `Result`, as it is in a function that returns one.
@@ -71,10 +74,17 @@ struct Walk<'e> {
     returns: bool,
     /// The spawning function among whose arguments this stands.
     handed_to: Option<Ident>,
-    /// Whether a yield was seen, or something that may hide one.
-    may_yield: bool,
+    seen: Seen,
     fallible: bool,
     errors: &'e mut Errors,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// A yield, or something that may hide one.
+    may_yield: bool,
+    /// A `return` from the generator with an expression.
+    returns_value: bool,
 }
 
 impl Walk<'_> {
@@ -122,7 +132,7 @@ impl Walk<'_> {
     fn expressions(&mut self, tokens: &TokenStream) {
         match Punctuated::<Expr, Token![,]>::parse_terminated.parse2(tokens.clone()) {
             Ok(arguments) => arguments.iter().for_each(|argument| Walk::visit_expr(self, argument)),
-            Err(_) => self.may_yield |= mentions_yield(tokens.clone()),
+            Err(_) => self.seen.may_yield |= mentions_yield(tokens.clone()),
         }
     }
 }
@@ -130,19 +140,19 @@ impl Walk<'_> {
 impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_macro(&mut self, mac: &'ast Macro) {
         if mac.path.is_ident("yield_") {
-            self.may_yield = true;
+            self.seen.may_yield = true;
             self.yields_here(&mac.path);
             self.expressions(&mac.tokens);
         } else if is_std(&mac.path) {
             self.expressions(&mac.tokens);
         } else {
             // What it expands to, syntax does not tell: it may yield.
-            self.may_yield = true;
+            self.seen.may_yield = true;
         }
     }
 
     fn visit_expr_yield(&mut self, bare: &'ast ExprYield) {
-        self.may_yield = true;
+        self.seen.may_yield = true;
         let value = bare.expr.as_deref();
         self.errors
             .push(errors::bare_yield(bare.yield_token, value.map(|value| value as &dyn quote::ToTokens)));
@@ -186,6 +196,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
         let Some(value) = end.expr.as_deref().filter(|_| self.returns) else {
             return visit::visit_expr_return(self, end);
         };
+        self.seen.returns_value = true;
         let is_wrong = match result(value) {
             Some(("Ok", value)) if self.fallible => is_value(value),
             Some(_) => !self.fallible,

@@ -3,6 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::visit::{self, Visit};
+use syn::visit_mut::VisitMut;
 use syn::{
     GenericParam, Generics, Ident, Lifetime, ParenthesizedGenericArguments, TraitBound, Type, TypeFnPtr,
     TypePath, TypeReference, WherePredicate,
@@ -15,6 +16,34 @@ pub(super) fn find(ty: &Type, generics: &Generics) -> Option<TokenStream> {
     let mut borrows = Borrows { lasting: lasting(generics), found: None };
     borrows.visit_type(ty);
     borrows.found
+}
+
+/// The type with `'static` wherever it borrows.
+pub(crate) fn owned(mut ty: Type) -> Type {
+    Owned.visit_type_mut(&mut ty);
+    ty
+}
+
+struct Owned;
+
+impl VisitMut for Owned {
+    fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
+        reference.lifetime = Some(Lifetime::new("'static", reference.and_token.span));
+        self.visit_type_mut(&mut reference.elem);
+    }
+
+    fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+        lifetime.ident = Ident::new("static", lifetime.ident.span());
+    }
+
+    fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut ParenthesizedGenericArguments) {}
+    fn visit_type_fn_ptr_mut(&mut self, _: &mut TypeFnPtr) {}
+    fn visit_trait_bound_mut(&mut self, bound: &mut TraitBound) {
+        // The names that a `for<'a>` brings mean something here.
+        if bound.lifetimes.is_none() {
+            self.visit_path_mut(&mut bound.path);
+        }
+    }
 }
 
 /// The lifetime parameters that are bound by `'static`: the same by another name.
@@ -112,6 +141,13 @@ mod tests {
         assert_eq!(borrows(&parse_quote!(Box<dyn Read + 'a>)).as_deref(), Some("'a"));
         assert_eq!(borrows(&parse_quote!(impl Iterator<Item = &u8>)).as_deref(), Some("&u8"));
         assert_eq!(borrows(&parse_quote!(&'static &'a str)).as_deref(), Some("&'a str"));
+    }
+
+    #[test]
+    fn what_borrows_has_an_owned_version() {
+        let version = |ty: Type| crate::errors::written(owned(ty));
+        assert_eq!(version(parse_quote!(Cow<'a, [&str]>)), "Cow<'static, [&'static str]>");
+        assert_eq!(version(parse_quote!(Box<dyn Fn(&str) + 'a>)), "Box<dyn Fn(&str) + 'static>");
     }
 
     #[test]

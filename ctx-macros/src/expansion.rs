@@ -1,0 +1,154 @@
+//! What functions become: one picture of each, to be read.
+
+use crate::expand;
+use proc_macro2::TokenStream;
+use quote::quote;
+
+/// The expansion as rustfmt would leave it, nearly.
+fn picture(args: TokenStream, item: TokenStream) -> String {
+    let expansion = expand(args, item);
+    match syn::parse2(expansion.clone()) {
+        Ok(file) => joined(&prettyplease::unparse(&file)),
+        Err(error) => panic!("{error} in {expansion}"),
+    }
+}
+
+/// With the turbofish of `spawn` on one line, as rustfmt has it.
+fn joined(text: &str) -> String {
+    let (mut joined, mut inside) = (String::new(), false);
+    for line in text.lines() {
+        if !inside {
+            joined.push_str(line);
+            inside = line.ends_with(".spawn::<");
+        } else if line.trim_start().starts_with('>') {
+            joined.truncate(joined.trim_end_matches([',', ' ']).len());
+            joined.push_str(line.trim_start());
+            inside = line.ends_with(".spawn::<");
+        } else {
+            joined.push_str(line.trim_start());
+            joined.push(' ');
+        }
+        if !inside {
+            joined.push('\n');
+        }
+    }
+    joined
+}
+
+macro_rules! pictures {
+    ($($name:ident: ($($args:tt)*) { $($item:tt)* })*) => {$(
+        #[test]
+        fn $name() {
+            insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+                insta::assert_snapshot!(stringify!($name), picture(quote!($($args)*), quote!($($item)*)));
+            });
+        }
+    )*};
+}
+
+pictures! {
+    count: (cancellable) {
+        /// Counts up from `start` until the context is done.
+        async fn count(ctx: &Context, start: u64) -> u64 {
+            let mut n = start;
+            loop {
+                yield_!(n);
+                n += 1;
+            }
+        }
+    }
+
+    all_options: (cancellable, buffer = 2 * PAGE, name = "page reader", crate = other::path) {
+        pub(crate) async fn pages(ctx: Context) -> Page {
+            yield_!(Page::first());
+        }
+    }
+
+    without_context: () {
+        async fn once(value: String) -> String {
+            yield_!(value)
+        }
+    }
+
+    results: (cancellable) {
+        async fn lines(ctx: &Context, feed: TcpStream) -> io::Result<String> {
+            let mut lines = BufReader::new(feed).lines();
+            while let Some(line) = lines.next_line().await? {
+                if line == "bye" {
+                    return;
+                }
+                yield_!(Ok(line));
+            }
+        }
+    }
+
+    results_without_end: () {
+        async fn numbers(texts: Vec<String>) -> Result<u64, ParseIntError> {
+            loop {
+                for text in &texts {
+                    yield_!(Ok(text.parse()?));
+                }
+            }
+        }
+    }
+
+    arguments: (cancellable) {
+        async fn walk<T: Send + 'static>(
+            self: Arc<Self>,
+            mut depth: usize,
+            (root, _): (PathBuf, T),
+            _: u8,
+            _unused: u8,
+            #[cfg(unix)] #[allow(unused_variables)] mode: u32,
+            #[ctx] request: Context,
+            filter: impl Fn(&Path) -> bool + Send + 'static,
+        ) -> PathBuf
+        where
+            T: Clone,
+        {
+            while depth > 0 {
+                yield_!(root.clone());
+                depth -= 1;
+            }
+        }
+    }
+
+    last_expression_that_may_be_a_value: () {
+        async fn either(first: bool) -> u8 {
+            match first {
+                true => yield_!(1),
+                false => yield_!(2),
+            }
+        }
+    }
+
+    value_that_may_be_returned: () {
+        async fn either(first: bool) -> u8 {
+            if first {
+                return finish();
+            }
+            yield_!(2);
+        }
+    }
+
+    attributes: () {
+        /// Kept.
+        #[cfg(test)]
+        #[track_caller]
+        pub async unsafe fn r#loop() -> u8 {
+            #![allow(unused_mut)]
+            yield_!(1);
+        }
+    }
+
+    stub_after_mistakes: (cancelable) {
+        /// Kept.
+        pub fn rows<'a>(&'a self, #[ctx] ctx: &Context, filter: &str) -> &'a Row {
+            return 1;
+        }
+    }
+
+    not_a_function: () {
+        struct Row;
+    }
+}
