@@ -423,6 +423,7 @@ fn remove_marks(signature: &mut Signature) {
 fn receiver_owned(signature: &Signature, args: &Args, item: Option<&Type>, errors: &mut Errors) {
     let Some(receiver) = signature.receiver() else { return };
     let borrow = match &receiver.kind {
+        ReceiverKind::Reference(_, Some(lifetime), _) if borrow::lasts(lifetime, &signature.generics) => None,
         ReceiverKind::Reference(..) => Some(receiver.to_token_stream()),
         ReceiverKind::Typed(_, ty) => borrow::find(ty, &signature.generics),
         _ => None,

@@ -18,6 +18,11 @@ pub(super) fn find(ty: &Type, generics: &Generics) -> Option<TokenStream> {
     borrows.found
 }
 
+/// Whether a reference of this lifetime is as good as owned.
+pub(super) fn lasts(lifetime: &Lifetime, generics: &Generics) -> bool {
+    Borrows { lasting: lasting(generics), found: None }.lasts(lifetime)
+}
+
 /// The type with `'static` wherever it borrows.
 pub(crate) fn owned(mut ty: Type) -> Type {
     Owned.visit_type_mut(&mut ty);

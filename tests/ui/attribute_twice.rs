@@ -1,0 +1,14 @@
+use ctx_runtime::{Context, generator};
+
+#[generator(cancellable)]
+#[generator(buffer = 2)]
+async fn count(ctx: &Context) -> u64 {
+    yield_!(0);
+}
+
+#[tokio::main]
+async fn main() {
+    let mut numbers = count(&Context::background());
+    let first: Option<u64> = numbers.next().await;
+    assert_eq!(first, Some(0));
+}

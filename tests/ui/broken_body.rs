@@ -1,0 +1,14 @@
+use ctx_runtime::{Context, generator};
+
+#[generator(cancellable)]
+async fn count(ctx: &Context) -> u64 {
+    yield_!(0);
+    let next = ;
+}
+
+#[tokio::main]
+async fn main() {
+    let mut numbers = count(&Context::background());
+    let first: Option<u64> = numbers.next().await;
+    assert_eq!(first, Some(0));
+}

@@ -1,0 +1,21 @@
+use ctx_runtime::generator;
+
+#[generator]
+async fn count() -> u64 {
+    yield_!(0);
+    if std::env::args().len() > 1 {
+        return last();
+    }
+    yield_!(1);
+}
+
+fn last() -> u64 {
+    7
+}
+
+#[tokio::main]
+async fn main() {
+    let mut numbers = count();
+    let first: Option<u64> = numbers.next().await;
+    assert_eq!(first, Some(0));
+}

@@ -1,0 +1,17 @@
+use ctx_runtime::generator;
+
+#[generator]
+async fn count() -> u64 {
+    async fn twice(n: u64) {
+        yield_!(n);
+        yield_!(n);
+    }
+    twice(0).await;
+}
+
+#[tokio::main]
+async fn main() {
+    let mut numbers = count();
+    let first: Option<u64> = numbers.next().await;
+    assert_eq!(first, Some(0));
+}
