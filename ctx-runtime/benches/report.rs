@@ -1,0 +1,119 @@
+//! The table: what was measured, as Markdown.
+
+use crate::measure::{Line, Measured, Series, Spread};
+use crate::row::{Goal, Peer, Unit};
+use std::fmt::Write;
+
+const BEGIN: &str = "<!-- table: begin, written by `cargo run --release` -->";
+const END: &str = "<!-- table: end -->";
+
+pub(crate) fn markdown(measured: &Measured, machine: &str, repetitions: usize) -> String {
+    let mut text = String::new();
+    let mut heads = vec!["what".to_owned()];
+    heads.extend(measured.peers.iter().map(|peer| peer.name().to_owned()));
+    heads.extend(measured.ratios.iter().map(|peer| format!("ctx ÷ {}", peer.name())));
+    heads.push("goal".to_owned());
+    let rule = vec!["---".to_owned(); heads.len()];
+    push(&mut text, &heads);
+    push(&mut text, &rule);
+    for line in &measured.rows {
+        let mut cells = vec![line.what.to_owned()];
+        cells.extend(
+            measured.peers.iter().map(|&peer| line.of(peer).map_or("–".into(), |it| figure(it, line.unit))),
+        );
+        let ratio = |spread: Spread| with_quartiles(spread, digits);
+        let is_time = line.unit == Unit::Nanoseconds;
+        cells.extend(
+            measured
+                .ratios
+                .iter()
+                .map(|&peer| line.ratio(peer).filter(|_| is_time).map_or("–".into(), ratio)),
+        );
+        let goals: Vec<_> = line.goals.iter().map(|&of| goal(line, of)).collect();
+        cells.push(goals.join("; then "));
+        push(&mut text, &cells);
+    }
+    let _ = write!(
+        text,
+        "\nMade by `cargo run --release` in this directory, with {repetitions} repetitions: the median, and in \
+         brackets the quartiles; a ratio is taken within each repetition, then its median.\n\n{machine}\n"
+    );
+    text
+}
+
+fn push(text: &mut String, cells: &[String]) {
+    let _ = writeln!(text, "| {} |", cells.join(" | "));
+}
+
+fn figure(series: &Series, unit: Unit) -> String {
+    let spread = series.spread();
+    let figure = match unit {
+        Unit::Nanoseconds => {
+            let (scale, name) = match spread.median {
+                median if median < 1e3 => (1.0, "ns"),
+                median if median < 1e6 => (1e3, "µs"),
+                _ => (1e6, "ms"),
+            };
+            let scaled = |figure| digits(figure / scale);
+            format!(
+                "{} {name} ({}–{})",
+                scaled(spread.median),
+                scaled(spread.lower_quartile),
+                scaled(spread.upper_quartile)
+            )
+        }
+        // Of a hundred thousand, what the tables of a parent have grown by is left in the decimals.
+        Unit::Allocations => digits(round(spread.median)),
+        Unit::Bytes => format!("{:.0}", spread.median),
+    };
+    match series.note {
+        Some(note) => format!("{figure}: {note}"),
+        None => figure,
+    }
+}
+
+fn with_quartiles(spread: Spread, show: impl Fn(f64) -> String) -> String {
+    format!("{} ({}–{})", show(spread.median), show(spread.lower_quartile), show(spread.upper_quartile))
+}
+
+fn round(figure: f64) -> f64 {
+    (figure * 100.0).round() / 100.0
+}
+
+/// Two decimals below ten, one below a hundred, none above.
+fn digits(figure: f64) -> String {
+    match figure {
+        0.0 => "0".to_owned(),
+        figure if figure.fract() == 0.0 && figure < 10.0 => format!("{figure}"),
+        figure if figure < 10.0 => format!("{figure:.2}"),
+        figure if figure < 100.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.0}"),
+    }
+}
+
+/// The goal, and whether the median reaches it.
+fn goal(line: &Line, goal: Goal) -> String {
+    let (text, most, found) = match goal {
+        Goal::AtMost(most) => {
+            let unit = if line.unit == Unit::Nanoseconds { " ns" } else { "" };
+            (format!("≤ {most}{unit}"), most, line.of(Peer::Ctx).map(|series| round(series.spread().median)))
+        }
+        Goal::AtMostTimes(most, peer) => {
+            let found = line.ratio(peer).map(|ratio| round(ratio.median));
+            (format!("≤ {most} × {}", peer.name()), most, found)
+        }
+    };
+    let verdict = match found {
+        Some(found) if found <= most => "reached",
+        Some(_) => "**missed**",
+        None => "not measured",
+    };
+    format!("{text}: {verdict}")
+}
+
+/// The document with what stands between the markers replaced.
+pub(crate) fn replace(document: &str, text: &str) -> Result<String, String> {
+    let parts = document.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or(format!("README.md has lost its markers, `{BEGIN}` and `{END}`"))?;
+    Ok(format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))
+}

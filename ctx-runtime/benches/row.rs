@@ -1,0 +1,126 @@
+//! What is measured: a [`Row`] is one piece of work, and how each [`Peer`] does it.
+
+/// Who does the work: a column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Ctx,
+    TokioUtil,
+    Go,
+    /// The bare operation that the work cannot do without.
+    Bare,
+}
+
+impl Peer {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ctx => "ctx",
+            Self::TokioUtil => "tokio-util",
+            Self::Go => "Go",
+            Self::Bare => "bare",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Nanoseconds,
+    Allocations,
+    Bytes,
+}
+
+/// How many times a piece of work is done in one repetition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Batch {
+    /// As often as takes some milliseconds.
+    Calibrated,
+    Fixed(u64),
+}
+
+/// Does the work so many times, and returns what that took in all, in the unit of the row.
+pub(crate) type Work = Box<dyn FnMut(u64) -> f64>;
+
+pub(crate) enum Source {
+    Here(Work),
+    /// The name of the work in `go/`.
+    Go(&'static str),
+}
+
+/// How one peer does the work.
+pub(crate) struct Entry {
+    pub(crate) peer: Peer,
+    pub(crate) source: Source,
+    /// What it does, where that is not what the row says.
+    pub(crate) note: Option<&'static str>,
+}
+
+/// What ctx is to be measured by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    AtMost(f64),
+    AtMostTimes(f64, Peer),
+}
+
+/// One piece of work: a line of the table.
+pub(crate) struct Row {
+    pub(crate) what: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) batch: Batch,
+    pub(crate) entries: Vec<Entry>,
+    /// The further ones are dreams: "then".
+    pub(crate) goals: Vec<Goal>,
+}
+
+impl Row {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            unit: Unit::Nanoseconds,
+            batch: Batch::Calibrated,
+            entries: Vec::new(),
+            goals: Vec::new(),
+        }
+    }
+
+    pub(crate) fn unit(mut self, unit: Unit) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    /// Has the work done `times` times in each repetition.
+    pub(crate) fn batch(mut self, times: u64) -> Self {
+        self.batch = Batch::Fixed(times);
+        self
+    }
+
+    pub(crate) fn by(mut self, peer: Peer, work: impl FnMut(u64) -> f64 + 'static) -> Self {
+        self.entries.push(Entry { peer, source: Source::Here(Box::new(work)), note: None });
+        self
+    }
+
+    pub(crate) fn by_go(mut self, name: &'static str) -> Self {
+        self.entries.push(Entry { peer: Peer::Go, source: Source::Go(name), note: None });
+        self
+    }
+
+    /// Says what the peer added last does.
+    pub(crate) fn note(mut self, note: &'static str) -> Self {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.note = Some(note);
+        }
+        self
+    }
+
+    pub(crate) fn goal(mut self, goal: Goal) -> Self {
+        self.goals.push(goal);
+        self
+    }
+}
+
+/// Rows that have their peers in common.
+pub(crate) struct Table {
+    /// The columns, ctx first.
+    pub(crate) peers: Vec<Peer>,
+    /// The peers that ctx is divided by, in columns of their own.
+    pub(crate) ratios: Vec<Peer>,
+    pub(crate) rows: Vec<Row>,
+}
