@@ -1,6 +1,7 @@
-//! The attribute macros of `ctx-runtime`.
+//! The attribute of `ctx-runtime`, which re-exports it: depend on that crate, not on this one.
 //!
-//! Users depend on `ctx-runtime`, which re-exports them.
+//! The stages are `parse` (what is written) → `check` (every rule, all mistakes at once) → `rewrite` (what the body needs
+//! changed) → `emit` (the expansion or, after a mistake, a stub with the same signature).
 
 mod args;
 mod check;
@@ -13,7 +14,132 @@ mod rewrite;
 
 use proc_macro2::TokenStream;
 
-/// DOCS
+/// Makes a generator of an `async fn` whose return type is the item.
+///
+/// What is written `async fn rows(ctx: &Context, table: Table) -> Row` becomes
+/// `fn rows(ctx: &Context, table: Table) -> Generator<Row>`. To call it starts a task, which runs the body when an item is
+/// asked for. The generator ends where its body ends, when its context is done, or when its handle is dropped; in the last
+/// two cases the body is dropped wherever it waits, at a yield or at any other `.await`.
+///
+/// It does not run without a tokio runtime, does not borrow from its caller (its arguments and items are `'static`, and
+/// `Send`), and adds no bound to a type parameter: `T: Send + 'static` is written by whoever needs it. All mistakes in a
+/// function are reported together, each with the edit that mends it.
+///
+/// # Options
+///
+/// | written | means | if left out |
+/// | --- | --- | --- |
+/// | `cancellable` | the function takes a context, which ends the generator | only the handle ends it |
+/// | `buffer = N` | the body may be `N` items ahead of its consumer, and starts at once | 0: nothing runs ahead |
+/// | `name = "…"` | what reports call it | the function's name |
+/// | `crate = path` | where `ctx-runtime` is, if it was renamed or is re-exported | `::ctx_runtime` |
+///
+/// `N` and the name may be any expression, also one of the arguments.
+///
+/// # The context
+///
+/// With `cancellable`, the context is the argument marked `#[ctx]`; else the only one of type `Context` or `&Context` (as a
+/// bare name or through this crate: `tera::Context`, written with its path, is another); else the one named `ctx`. In the
+/// body that name stands for the generator's own context, a child of the caller's, which is done as soon as the generator
+/// stops: what the body starts with it ends with it.
+///
+/// # The body
+///
+/// - `yield_!(item)` hands an item on and waits until the next one is asked for. It needs no import, and works wherever the
+///   body's own code runs: in the arms of `select!`, in async blocks that are awaited or `join!`ed, among the arguments of
+///   other macros, in one's own macros. It does not compile in a closure, in another function, or in what is spawned.
+/// - `return;` ends the generator, as falling off the end does.
+/// - Where the item is a `Result` (its type is a path that ends in `Result`), `yield_!` takes the `Result`, and an `Err`
+///   that is yielded does not end the generator; `?` and `return Err(error)` yield the error and do. Inside the macros of
+///   others, where the attribute does not look, `return;` is `return Ok(());`.
+/// - Every argument lives as long as the body, used or not.
+///
+/// A method takes `self`, `self: Arc<Self>` or the like; for one that has only `&self`, a plain method clones and calls it.
+///
+/// # Panics
+///
+/// The function that it makes panics, at the caller's line, outside a tokio runtime, and if there is no memory for the
+/// buffer.
+///
+/// # Examples
+///
+/// ```
+/// use ctx_runtime::{Context, generator};
+///
+/// /// Counts up from `start` until the context is done.
+/// #[generator(cancellable)]
+/// async fn count(ctx: &Context, start: u64) -> u64 {
+///     let mut n = start;
+///     loop {
+///         yield_!(n);
+///         n += 1;
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (ctx, stop) = Context::background().with_cancel();
+/// let mut numbers = count(&ctx, 7);
+/// assert_eq!(numbers.next().await, Some(7));
+/// assert_eq!(numbers.next().await, Some(8));
+/// stop.cancel();
+/// assert_eq!(numbers.next().await, None);
+/// # }
+/// ```
+///
+/// Items that may fail, one ahead of the consumer:
+///
+/// ```
+/// use ctx_runtime::generator;
+/// use std::num::ParseIntError;
+///
+/// #[generator(buffer = 1)]
+/// async fn numbers(text: String) -> Result<u64, ParseIntError> {
+///     for word in text.split_whitespace() {
+///         if word == "end" {
+///             return;
+///         }
+///         yield_!(Ok(word.parse()?));
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let mut numbers = numbers("1 two 3".to_owned());
+/// assert_eq!(numbers.next().await, Some(Ok(1)));
+/// assert!(numbers.next().await.is_some_and(|second| second.is_err()));
+/// assert_eq!(numbers.next().await, None);
+/// # }
+/// ```
+///
+/// A method, and the wrapper for those who have a reference:
+///
+/// ```
+/// use ctx_runtime::{Context, Generator, generator};
+///
+/// #[derive(Clone)]
+/// struct Table(Vec<u64>);
+///
+/// impl Table {
+///     fn rows(&self, ctx: &Context) -> Generator<u64> {
+///         self.clone().rows_owned(ctx)
+///     }
+///
+///     #[generator(cancellable, name = "rows")]
+///     async fn rows_owned(self, ctx: &Context) -> u64 {
+///         for row in self.0 {
+///             yield_!(row);
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let mut rows = Table(vec![4]).rows(&Context::background());
+/// assert_eq!(rows.name(), "rows");
+/// assert_eq!(rows.next().await, Some(4));
+/// # }
+/// ```
 #[proc_macro_attribute]
 pub fn generator(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand(args.into(), item.into()).into()
