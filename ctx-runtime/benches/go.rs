@@ -35,10 +35,8 @@ impl Go {
             env::current_exe().map_err(|error| format!("nowhere to build the program in Go: {error}"))?;
         let program = own.with_file_name("ctx-benches-go");
         let built = Command::new(&go)
-            .args(["build", "-o"])
+            .args(["-C", DIRECTORY, "build", "-o"])
             .arg(&program)
-            .arg(".")
-            .current_dir(DIRECTORY)
             .env("GOTOOLCHAIN", "local")
             .env("GOWORK", "off")
             .status();

@@ -8,6 +8,7 @@ mod context;
 mod go;
 mod machine;
 mod measure;
+mod pin;
 mod report;
 mod row;
 

@@ -1,6 +1,7 @@
 //! Runs the rows: the peers in turn within each repetition, so that what disturbs the machine disturbs them alike.
 
 use crate::go::Go;
+use crate::pin;
 use crate::row::{Batch, Entry, Goal, Peer, Row, Source, Table, Unit};
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -27,7 +28,8 @@ pub(crate) fn time<R>(times: u64, mut once: impl FnMut() -> R) -> f64 {
 pub(crate) fn time_two_threads<R>(times: u64, once: impl Fn() -> R + Sync) -> f64 {
     let start = Barrier::new(2);
     let busy = AtomicUsize::new(2);
-    let each = || {
+    let each = &|place| {
+        pin::to_core(place);
         start.wait();
         let elapsed = time(times, &once);
         busy.fetch_sub(1, Ordering::Relaxed);
@@ -38,9 +40,9 @@ pub(crate) fn time_two_threads<R>(times: u64, once: impl Fn() -> R + Sync) -> f6
         elapsed
     };
     thread::scope(|scope| {
-        let other = scope.spawn(each);
-        let mine = each();
-        f64::midpoint(mine, other.join().expect("the work does not panic"))
+        let threads = [0, 1].map(|place| scope.spawn(move || each(place)));
+        let [first, second] = threads.map(|thread| thread.join().expect("the work does not panic"));
+        f64::midpoint(first, second)
     })
 }
 

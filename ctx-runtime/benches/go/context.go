@@ -179,23 +179,22 @@ func timeErr(times int, ctx context.Context) float64 {
 func timedTwoThreads(times int, once func()) float64 {
 	var ready, busy atomic.Int32
 	busy.Store(2)
-	each := func() float64 {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+	took := make(chan float64)
+	each := func(place int) {
+		pin(place)
 		ready.Add(1)
 		for ready.Load() < 2 {
 			runtime.Gosched()
 		}
-		took := timed(times, once)
+		elapsed := timed(times, once)
 		busy.Add(-1)
 		// The other one is not to have it easier towards its end.
 		for busy.Load() > 0 {
 			once()
 		}
-		return took
+		took <- elapsed
 	}
-	other := make(chan float64)
-	go func() { other <- each() }()
-	mine := each()
-	return (mine + <-other) / 2
+	go each(0)
+	go each(1)
+	return (<-took + <-took) / 2
 }
