@@ -156,3 +156,61 @@ fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
         Err(refused) => emit::stub(*refused),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::expand;
+    use proc_macro2::{Group, TokenStream, TokenTree};
+
+    const FUNCTION: &str = r#"
+        /// Documented.
+        #[cfg(unix)]
+        pub(crate) async unsafe fn rows<'a: 'static, T: Send + 'static>(
+            self: Arc<Self>,
+            #[ctx] ctx: &Context,
+            (mut a, _): (u8, Vec<Cow<'a, str>>),
+            filter: impl for<'b> Fn(&'b T) -> bool + Send + 'static,
+        ) -> io::Result<T> where T: Clone {
+            #![allow(unused)]
+            'outer: loop {
+                let Some(row) = self.next().await? else { break 'outer };
+                tokio::select! { () = ctx.done() => return, n = async { yield_!(Ok(row)) } => {} }
+                tokio::spawn(async move { (0..3).for_each(|n| n + 1) });
+                fn nested() -> u8 { return 1; }
+            }
+            Err(io::Error::other("end"))
+        }
+    "#;
+
+    /// Every version of the tokens that lacks one of them, at any depth.
+    fn with_one_less(tokens: TokenStream) -> Vec<TokenStream> {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut versions = Vec::new();
+        for position in 0..tokens.len() {
+            let (before, after) = (&tokens[..position], &tokens[position + 1..]);
+            let around = |inside: Option<TokenTree>| {
+                before.iter().cloned().chain(inside).chain(after.iter().cloned()).collect()
+            };
+            versions.push(around(None));
+            if let TokenTree::Group(group) = &tokens[position] {
+                for stream in with_one_less(group.stream()) {
+                    versions.push(around(Some(Group::new(group.delimiter(), stream).into())));
+                }
+            }
+        }
+        versions
+    }
+
+    #[test]
+    fn whatever_is_missing_there_is_an_expansion() {
+        let args = r#"cancellable, buffer = 2 * N, name = "rows", crate = a::b"#;
+        let (args, function): (TokenStream, TokenStream) = (args.parse().unwrap(), FUNCTION.parse().unwrap());
+        for args in with_one_less(args.clone()) {
+            assert!(!expand(args, function.clone()).is_empty());
+        }
+        for function in with_one_less(function) {
+            assert!(!expand(args.clone(), function).is_empty());
+        }
+        assert!(!expand(args, TokenStream::new()).is_empty());
+    }
+}
