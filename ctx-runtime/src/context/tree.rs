@@ -391,33 +391,41 @@ impl Node {
 /// # Safety
 ///
 /// The caller was counted by that much, and does not use the node any more.
+#[inline]
 unsafe fn count_down(node: NonNull<Node>, less: u64) {
     // SAFETY: what is counted down here has kept it alive.
-    let counts = unsafe { &(*node.as_ptr()).counts };
-    // Release: pairs with the Acquire below, so that whoever frees has seen all uses. A load and not a fence, which the
-    // thread sanitizer does not understand.
-    if counts.fetch_sub(less, Ordering::Release) != less {
-        return;
-    }
-    counts.load(Ordering::Acquire);
-    // Not by recursion: the last reference to a leaf may be the last one to each of its ancestors (C7).
-    let mut zero = Some(node);
-    let mut parents = Vec::new();
-    while let Some(node) = zero.take() {
+    let this = unsafe { node.as_ref() };
+    // Release: pairs with the Acquire in `free_upwards`, so that whoever frees has seen all uses.
+    if this.counts.fetch_sub(less, Ordering::Release) == less {
         // SAFETY: the count is zero, and `try_ref` revives no node.
-        let (parent, other) = unsafe { free(node) };
-        let mut next = parent;
-        parents.extend(other);
-        while let Some(parent) = next.or_else(|| parents.pop()) {
-            next = None;
+        unsafe { free_upwards(node) };
+    }
+}
+
+/// Frees a node, and each ancestor to which it owned the last reference: not by recursion (C7).
+///
+/// # Safety
+///
+/// The node's count has just come to zero.
+unsafe fn free_upwards(node: NonNull<Node>) {
+    let mut node = node;
+    let mut others = Vec::new();
+    loop {
+        // SAFETY: alive until it is freed below.
+        let this = unsafe { node.as_ref() };
+        // A load and not a fence, which the thread sanitizer does not understand.
+        this.counts.load(Ordering::Acquire);
+        // SAFETY: its count is zero, and this is the only one to have brought it there.
+        let (mut parent, other) = unsafe { free(node) };
+        others.extend(other);
+        node = loop {
+            let Some(above) = parent.take().or_else(|| others.pop()) else { return };
             // SAFETY: the freed child owned a reference.
-            let counts = unsafe { &(*parent.as_ptr()).counts };
-            if counts.fetch_sub(REF, Ordering::Release) == REF {
-                counts.load(Ordering::Acquire);
-                zero = Some(parent);
-                break;
+            let this = unsafe { above.as_ref() };
+            if this.counts.fetch_sub(REF, Ordering::Release) == REF {
+                break above;
             }
-        }
+        };
     }
 }
 
@@ -596,8 +604,11 @@ impl NodeRef {
     #[inline]
     fn boxed(parent: Option<&NodeRef>, spec: Spec) -> Box<Node> {
         let Spec { kind, made, deadline, extra, cancellable } = spec;
+        let owns_deadline = deadline.is_some();
+        let deadline = deadline.or_else(|| parent.and_then(|parent| parent.deadline.clone()));
+        let counts = if cancellable { 2 * REF + CANCELLER } else { REF };
         Box::new(Node {
-            counts: AtomicU64::new(if cancellable { 2 * REF + CANCELLER } else { REF }),
+            counts: AtomicU64::new(counts),
             end: EndCell::new(),
             settled: AtomicBool::new(false),
             disarmed: AtomicBool::new(false),
@@ -606,8 +617,8 @@ impl NodeRef {
             listeners: Mutex::new(Listeners { children: List::new(), waiters: List::new() }),
             siblings: Link::new(),
             parent: None,
-            owns_deadline: deadline.is_some(),
-            deadline: deadline.or_else(|| parent.and_then(|parent| parent.deadline.clone())),
+            deadline,
+            owns_deadline,
             kind,
             made,
             extra,
@@ -664,19 +675,28 @@ impl NodeRef {
     }
 
     /// Cancels this node and all below. The cause counts only if the node is live and its deadline has not passed.
+    #[inline]
     pub(crate) fn cancel(&self, cause: Cause) {
-        let panic = match &self.deadline {
+        let expired = match &self.deadline {
             // C2: whoever looked or did not look in between, the deadline came first.
             Some(deadline) if !self.end.is_set() && deadline.has_passed() => deadline.expire(),
             _ => None,
         };
-        let marking = match self.mark_alone(cause) {
+        match self.mark_alone(cause) {
             // The usual case: nobody below, nobody to tell.
-            Marked::Settled { fires_top: false } if panic.is_none() => return,
+            Marked::Settled { fires_top: false } if expired.is_none() => {}
+            marked => self.cancel_on(&marked, expired),
+        }
+    }
+
+    /// What is left to do of a cancel when the node itself is marked.
+    #[cold]
+    fn cancel_on(&self, marked: &Marked, expired: Option<Payload>) {
+        let marking = match *marked {
             Marked::Settled { fires_top } => Marking { fires_top, ..Marking::default() },
             Marked::HasChildren { fires_top } => Marking { fires_top, ..Marking::default() }.descend(self),
         };
-        match panic.or(marking.fire(self)) {
+        match expired.or(marking.fire(self)) {
             Some(payload) if !std::thread::panicking() => panic::resume_unwind(payload),
             _ => {}
         }
@@ -834,6 +854,7 @@ enum Marked {
 
 impl Node {
     /// Gives this node its end, if it has none yet.
+    #[inline]
     fn mark_alone(&self, cause: Cause) -> Marked {
         if self.settled.load(Ordering::Acquire) {
             return Marked::Settled { fires_top: false };
@@ -1059,6 +1080,7 @@ impl EndCell {
     }
 
     /// Publishes the end. At most once: under the node's lock, or before the node is shared.
+    #[inline]
     fn set(&self, cause: Cause) {
         let word = match cause.into_repr() {
             Repr::Plain(reason, origin) if REASON_FITS => {

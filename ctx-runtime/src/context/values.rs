@@ -50,10 +50,17 @@ impl Values {
 
 impl Drop for Values {
     /// Drops what only this chain holds one by one, not by recursion (C7).
+    #[inline]
     fn drop(&mut self) {
-        let mut next = self.0.take();
-        while let Some(mut value) = next.and_then(Arc::into_inner) {
-            next = value.older.0.take();
+        if let Some(newest) = self.0.take() {
+            drop_chain(newest);
         }
+    }
+}
+
+fn drop_chain(newest: Arc<Value>) {
+    let mut next = Some(newest);
+    while let Some(mut value) = next.and_then(Arc::into_inner) {
+        next = value.older.0.take();
     }
 }
