@@ -5,6 +5,7 @@
 
 mod cause;
 mod deadline;
+mod end;
 mod list;
 #[cfg(all(test, loom))]
 mod models;
@@ -16,7 +17,7 @@ mod values;
 use self::cause::Reason;
 pub use self::cause::{Abandoned, Cause, ContextError, Finished};
 use self::deadline::Deadline;
-use self::tree::{CancellerRef, Extra, Kind, Member, Registered, Registration, Spec};
+use self::tree::{CancellerRef, Extra, Kind, Member, Own, Registered, Registration};
 pub(crate) use self::tree::{NodeRef, Payload, Wait, is_within, within};
 use self::values::Values;
 use crate::loom::Mutex;
@@ -118,9 +119,7 @@ impl Context {
     #[must_use = "without its canceller the context is done at once"]
     #[track_caller]
     pub fn with_cancel(&self) -> (Self, Canceller) {
-        let made = Location::caller();
-        let spec = Spec { kind: Kind::Cancel, made, deadline: None, extra: None, cancellable: true };
-        let node = NodeRef::new(self.node.as_ref(), spec);
+        let node = NodeRef::new(Kind::Cancel, self.node.as_ref(), Own::Nothing, Location::caller());
         let canceller = Canceller { node: CancellerRef::first(&node) };
         (self.on(node), canceller)
     }
@@ -252,11 +251,10 @@ impl Context {
         };
         let made = Location::caller();
         let own = match self.deadline() {
-            Some(parent) if parent <= at => None,
-            _ => Some(Deadline::new(at, cause, home)),
+            Some(parent) if parent <= at => Own::Nothing,
+            _ => Own::Deadline(Deadline::new(at, cause, home)),
         };
-        let spec = Spec { kind: Kind::Deadline, made, deadline: own, extra: None, cancellable: false };
-        let node = NodeRef::new(self.node.as_ref(), spec);
+        let node = NodeRef::new(Kind::Deadline, self.node.as_ref(), own, made);
         // One that has passed is published here and now (C4).
         node.is_done();
         self.on(node)
@@ -322,9 +320,7 @@ impl Context {
     #[must_use = "this context goes on as before; the returned one has no end"]
     #[track_caller]
     pub fn without_cancel(&self) -> Self {
-        let made = Location::caller();
-        let spec = Spec { kind: Kind::WithoutCancel, made, deadline: None, extra: None, cancellable: false };
-        self.on(NodeRef::new(None, spec))
+        self.on(NodeRef::new(Kind::WithoutCancel, None, Own::Nothing, Location::caller()))
     }
 
     /// Makes a child of both: done when either is, with that one's kind and cause.
@@ -351,8 +347,7 @@ impl Context {
         self.on(match (&self.node, &other.node) {
             (Some(first), Some(second)) => NodeRef::merged(first, second, made),
             (one, another) => {
-                let spec = Spec { kind: Kind::Merge, made, deadline: None, extra: None, cancellable: false };
-                NodeRef::new(one.as_ref().or(another.as_ref()), spec)
+                NodeRef::new(Kind::Merge, one.as_ref().or(another.as_ref()), Own::Nothing, made)
             }
         })
     }
@@ -609,9 +604,8 @@ impl Context {
 
     /// The context of a generator below this one. It is listed from now on as alive.
     pub(crate) fn with_member(&self, name: Cow<'static, str>, made: &'static Location<'static>) -> Self {
-        let extra = Some(Box::new(Extra::Member(Member::new(name))));
-        let spec = Spec { kind: Kind::Generator, made, deadline: None, extra, cancellable: false };
-        let node = NodeRef::new(self.node.as_ref(), spec);
+        let own = Own::Extra(Box::new(Extra::Member(Member::new(name))));
+        let node = NodeRef::new(Kind::Generator, self.node.as_ref(), own, made);
         node.register();
         self.on(node)
     }

@@ -1,5 +1,6 @@
 //! Why a context is done, and which line of whose source made it so.
 
+use super::end::{Said, Word};
 use std::any::{Any, TypeId};
 use std::error::Error;
 use std::fmt;
@@ -109,24 +110,19 @@ impl Error for Finished {}
 /// assert_eq!(cause.origin().file(), file!());
 /// ```
 #[derive(Clone)]
-pub struct Cause(Repr);
+pub struct Cause(Word);
 
-/// A cause without an error of the user's needs no allocation.
-#[derive(Clone)]
-pub(super) enum Repr {
-    Plain(Reason, &'static Location<'static>),
-    Custom(Arc<Custom>),
-}
-
-/// The ends that the library itself brings about.
+/// The ends that the library itself brings about. Their numbers are the tags of a [`Word`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    Cancelled,
-    DeadlineExceeded,
-    Abandoned,
-    Finished,
+    Cancelled = 1,
+    DeadlineExceeded = 2,
+    Abandoned = 3,
+    Finished = 4,
 }
 
+/// An end with an error of the user's.
+#[repr(align(8))]
 pub(super) struct Custom {
     kind: ContextError,
     origin: &'static Location<'static>,
@@ -134,6 +130,19 @@ pub(super) struct Custom {
 }
 
 impl Reason {
+    pub(super) fn from_tag(tag: usize) -> Option<Self> {
+        [Self::Cancelled, Self::DeadlineExceeded, Self::Abandoned, Self::Finished]
+            .into_iter()
+            .find(|reason| *reason as usize == tag)
+    }
+
+    fn kind(self) -> ContextError {
+        match self {
+            Self::DeadlineExceeded => ContextError::DeadlineExceeded,
+            Self::Cancelled | Self::Abandoned | Self::Finished => ContextError::Cancelled,
+        }
+    }
+
     fn error(self) -> Arc<dyn Error + Send + Sync> {
         match self {
             Self::Cancelled => Arc::new(ContextError::Cancelled),
@@ -145,8 +154,9 @@ impl Reason {
 }
 
 impl Cause {
+    #[inline]
     pub(super) fn plain(reason: Reason, origin: &'static Location<'static>) -> Self {
-        Self(Repr::Plain(reason, origin))
+        Self(Word::plain(reason, origin))
     }
 
     /// The cause that `error` makes for an end of this kind. If it is a `Cause` already, its origin stands.
@@ -157,7 +167,7 @@ impl Cause {
     ) -> Self {
         match error.downcast::<Cause>() {
             Ok(cause) => cause.into_kind(kind),
-            Err(error) => Self(Repr::Custom(Arc::new(Custom { kind, origin, error: error.into() }))),
+            Err(error) => Self(Word::custom(Custom { kind, origin, error: error.into() })),
         }
     }
 
@@ -167,18 +177,20 @@ impl Cause {
             return self;
         }
         let origin = self.origin();
-        let error: Arc<dyn Error + Send + Sync> = match self.0 {
-            Repr::Plain(reason, _) => reason.error(),
-            Repr::Custom(custom) => Arc::clone(&custom.error),
+        let error = match self.0.said() {
+            Said::Plain(reason, _) => reason.error(),
+            Said::Custom(custom) => Arc::clone(&custom.error),
         };
-        Self(Repr::Custom(Arc::new(Custom { kind, origin, error })))
+        Self(Word::custom(Custom { kind, origin, error }))
     }
 
-    pub(super) fn from_repr(repr: Repr) -> Self {
-        Self(repr)
+    #[inline]
+    pub(super) fn from_word(word: Word) -> Self {
+        Self(word)
     }
 
-    pub(super) fn into_repr(self) -> Repr {
+    #[inline]
+    pub(super) fn into_word(self) -> Word {
         self.0
     }
 
@@ -195,10 +207,9 @@ impl Cause {
     /// ```
     #[must_use]
     pub fn kind(&self) -> ContextError {
-        match &self.0 {
-            Repr::Plain(Reason::DeadlineExceeded, _) => ContextError::DeadlineExceeded,
-            Repr::Plain(..) => ContextError::Cancelled,
-            Repr::Custom(custom) => custom.kind,
+        match self.0.said() {
+            Said::Plain(reason, _) => reason.kind(),
+            Said::Custom(custom) => custom.kind,
         }
     }
 
@@ -215,9 +226,9 @@ impl Cause {
     /// ```
     #[must_use]
     pub fn origin(&self) -> &'static Location<'static> {
-        match &self.0 {
-            Repr::Plain(_, origin) => origin,
-            Repr::Custom(custom) => custom.origin,
+        match self.0.said() {
+            Said::Plain(_, origin) => origin,
+            Said::Custom(custom) => custom.origin,
         }
     }
 
@@ -237,8 +248,8 @@ impl Cause {
     /// ```
     #[must_use]
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
-        match &self.0 {
-            Repr::Plain(reason, _) => {
+        match self.0.said() {
+            Said::Plain(reason, _) => {
                 let error: &dyn Any = match reason {
                     Reason::Cancelled => &ContextError::Cancelled,
                     Reason::DeadlineExceeded => &ContextError::DeadlineExceeded,
@@ -248,8 +259,8 @@ impl Cause {
                 error.downcast_ref()
             }
             // `Cause` itself never stands here: `custom` unwraps it.
-            Repr::Custom(custom) if TypeId::of::<E>() != TypeId::of::<Self>() => custom.error.downcast_ref(),
-            Repr::Custom(_) => None,
+            Said::Custom(custom) if TypeId::of::<E>() != TypeId::of::<Self>() => custom.error.downcast_ref(),
+            Said::Custom(_) => None,
         }
     }
 }
@@ -262,11 +273,11 @@ impl fmt::Display for Cause {
             ContextError::Cancelled => write!(f, "context cancelled at {file}:{line}")?,
             ContextError::DeadlineExceeded => write!(f, "context deadline exceeded, set at {file}:{line}")?,
         }
-        match &self.0 {
-            Repr::Plain(Reason::Abandoned, _) => write!(f, ": {Abandoned}"),
-            Repr::Plain(Reason::Finished, _) => write!(f, ": {Finished}"),
-            Repr::Plain(Reason::Cancelled | Reason::DeadlineExceeded, _) => Ok(()),
-            Repr::Custom(custom) => write!(f, ": {}", custom.error),
+        match self.0.said() {
+            Said::Plain(Reason::Abandoned, _) => write!(f, ": {Abandoned}"),
+            Said::Plain(Reason::Finished, _) => write!(f, ": {Finished}"),
+            Said::Plain(Reason::Cancelled | Reason::DeadlineExceeded, _) => Ok(()),
+            Said::Custom(custom) => write!(f, ": {}", custom.error),
         }
     }
 }
@@ -275,9 +286,9 @@ impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Cause");
         debug.field("kind", &self.kind()).field("origin", &format_args!("{}", self.origin()));
-        match &self.0 {
-            Repr::Plain(reason, _) => debug.field("error", reason),
-            Repr::Custom(custom) => debug.field("error", &custom.error),
+        match self.0.said() {
+            Said::Plain(reason, _) => debug.field("error", &reason),
+            Said::Custom(custom) => debug.field("error", &custom.error),
         };
         debug.finish()
     }
@@ -286,18 +297,16 @@ impl fmt::Debug for Cause {
 impl Error for Cause {
     /// The source of the error that was given: the error itself is part of this one's message.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0 {
-            Repr::Plain(..) => None,
-            Repr::Custom(custom) => custom.error.source(),
+        match self.0.said() {
+            Said::Plain(..) => None,
+            Said::Custom(custom) => custom.error.source(),
         }
     }
 }
 
 impl Custom {
-    /// A cause without an error of the user's, for where the tree's one word has no room for a reason.
-    pub(super) fn boxed(reason: Reason, origin: &'static Location<'static>) -> Arc<Self> {
-        let error: Arc<dyn Error + Send + Sync> = reason.error();
-        let kind = Cause::plain(reason, origin).kind();
-        Arc::new(Self { kind, origin, error })
+    /// An end without an error of the user's, for where a word has no room for its reason.
+    pub(super) fn plain(reason: Reason, origin: &'static Location<'static>) -> Self {
+        Self { kind: reason.kind(), origin, error: reason.error() }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::cause::{Cause, Reason};
 use super::deadline::Deadline;
-use super::tree::{Kind, NodeRef, Spec};
+use super::tree::{Kind, NodeRef, Own};
 use super::{Canceller, Context, ContextError};
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -207,9 +207,8 @@ fn a_reader_publishes_a_passed_deadline_while_a_cancel_runs() {
         let made = Location::caller();
         let passed = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
         let deadline = Deadline::new(passed, Cause::plain(Reason::DeadlineExceeded, made), handle.clone());
-        let spec =
-            Spec { kind: Kind::Deadline, made, deadline: Some(deadline), extra: None, cancellable: false };
-        let child = parent.on(NodeRef::new(parent.node.as_ref(), spec));
+        let own = Own::Deadline(deadline);
+        let child = parent.on(NodeRef::new(Kind::Deadline, parent.node.as_ref(), own, made));
         let (grandchild, _keep) = child.with_cancel();
         let reader = {
             let child = child.clone();

@@ -9,7 +9,7 @@ use super::Context;
 use super::cause::Cause;
 #[cfg(feature = "tokio-util")]
 use super::cause::Reason;
-use super::tree::{Extra, Kind, NodeRef, Owner, Spec};
+use super::tree::{Extra, Kind, NodeRef, Own, Owner};
 use crate::loom::Mutex;
 use std::future::Future;
 use std::panic::Location;
@@ -78,9 +78,8 @@ impl Context {
             source: Mutex::new(Some(Box::pin(unconstrained(source)))),
             woken: AtomicBool::new(false),
         });
-        let extra = Some(Box::new(Extra::Source(Arc::clone(&trigger))));
-        let node =
-            NodeRef::new(self.node.as_ref(), Spec { kind, made, deadline: None, extra, cancellable: false });
+        let own = Own::Extra(Box::new(Extra::Source(Arc::clone(&trigger))));
+        let node = NodeRef::new(kind, self.node.as_ref(), own, made);
         trigger.poll();
         self.on(node)
     }

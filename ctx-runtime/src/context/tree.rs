@@ -41,10 +41,11 @@
     reason = "intrusive lists and shared ownership by count; the rest of the context is safe code"
 )]
 
-use super::cause::{Cause, Custom, Reason, Repr};
+use super::cause::{Cause, Reason};
 use super::deadline::{self, Deadline};
+use super::end::{EndCell, Word};
 use super::list::{Link, Linked, List};
-use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::loom::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::loom::{Mutex, MutexGuard};
 use std::any::Any;
 use std::borrow::Cow;
@@ -93,15 +94,12 @@ pub(crate) struct Node {
     extra: Option<Box<Extra>>,
 }
 
-/// What a node is made from.
-pub(crate) struct Spec {
-    pub(crate) kind: Kind,
-    pub(crate) made: &'static Location<'static>,
-    /// A deadline of its own, earlier than the parent's.
-    pub(crate) deadline: Option<Arc<Deadline>>,
-    pub(crate) extra: Option<Box<Extra>>,
-    /// It starts with one canceller.
-    pub(crate) cancellable: bool,
+/// What a node has besides its place.
+pub(crate) enum Own {
+    Nothing,
+    /// A deadline that is earlier than the parent's.
+    Deadline(Arc<Deadline>),
+    Extra(Box<Extra>),
 }
 
 /// What made a node: the method that a chain of contexts shows.
@@ -219,7 +217,7 @@ impl Node {
 
     /// Why this node has ended, if it has.
     pub(crate) fn cause(&self) -> Option<Cause> {
-        if self.is_done() { self.end.get() } else { None }
+        if self.is_done() { self.end.get().map(Cause::from_word) } else { None }
     }
 
     pub(crate) fn deadline(&self) -> Option<&Arc<Deadline>> {
@@ -544,12 +542,17 @@ unsafe fn try_ref(node: NonNull<Node>) -> Option<NodeRef> {
 impl NodeRef {
     /// A node below `parent`, or a root.
     #[inline]
-    pub(crate) fn new(parent: Option<&NodeRef>, spec: Spec) -> Self {
-        let node = Self::boxed(parent, spec);
+    pub(crate) fn new(
+        kind: Kind,
+        parent: Option<&NodeRef>,
+        own: Own,
+        made: &'static Location<'static>,
+    ) -> Self {
+        let node = Self::boxed(kind, parent, own, made);
         let Some(parent) = parent else { return Self::leak(node) };
         // A deadline that has passed unseen is inherited, and found by whoever looks at the child.
         match parent.end.get() {
-            Some(cause) => Self::born_done(node, cause),
+            Some(end) => Self::born_done(node, end),
             None => Self::leak_below(parent, node),
         }
     }
@@ -561,13 +564,12 @@ impl NodeRef {
             (Some(first), Some(second)) => first <= second,
             (_, second) => second.is_none(),
         };
-        let spec = |kind, extra| Spec { kind, made, deadline: None, extra, cancellable: false };
-        let mut node = Self::boxed(Some(parent), spec(Kind::Merge, None));
+        let mut node = Self::boxed(Kind::Merge, Some(parent), Own::Nothing, made);
         node.deadline.clone_from(if first { &parent.deadline } else { &other.deadline });
         if let Some(cause) = parent.cause().or_else(|| other.cause()) {
-            return Self::born_done(node, cause);
+            return Self::born_done(node, cause.into_word());
         }
-        let mut relay = Self::boxed(Some(other), spec(Kind::Merge, None));
+        let mut relay = Self::boxed(Kind::Merge, Some(other), Own::Nothing, made);
         let node = NonNull::from(Box::leak(node));
         relay.extra = Some(Box::new(Extra::Relay(node)));
         relay.parent = Some(other.clone().into_raw());
@@ -585,16 +587,16 @@ impl NodeRef {
                 unsafe { listeners.children.push_back(child) };
                 parent.end.get()
             };
-            if let Some(cause) = end {
+            if let Some(end) = end {
                 // A cancel of this parent may have passed by before the node was in its list.
                 // SAFETY: owned by the reference that is returned below.
                 let this = unsafe { node.as_ref() };
                 let listeners = this.lock();
                 if this.end.is_set() {
                     drop(listeners);
-                    drop(cause);
+                    drop(end);
                 } else {
-                    this.end.set(cause);
+                    this.end.set(end);
                 }
             }
         }
@@ -602,12 +604,19 @@ impl NodeRef {
     }
 
     #[inline]
-    fn boxed(parent: Option<&NodeRef>, spec: Spec) -> Box<Node> {
-        let Spec { kind, made, deadline, extra, cancellable } = spec;
+    fn boxed(kind: Kind, parent: Option<&NodeRef>, own: Own, made: &'static Location<'static>) -> Box<Node> {
+        let (deadline, extra) = match own {
+            Own::Nothing => (None, None),
+            Own::Deadline(deadline) => (Some(deadline), None),
+            Own::Extra(extra) => (None, Some(extra)),
+        };
         let owns_deadline = deadline.is_some();
         let deadline = deadline.or_else(|| parent.and_then(|parent| parent.deadline.clone()));
-        let counts = if cancellable { 2 * REF + CANCELLER } else { REF };
-        Box::new(Node {
+        // What is made to be cancelled starts with one canceller.
+        let counts = if kind == Kind::Cancel { 2 * REF + CANCELLER } else { REF };
+        // In two steps, so that the node is written where it stays, and not first on the stack.
+        let mut room = Box::<Node>::new_uninit();
+        room.write(Node {
             counts: AtomicU64::new(counts),
             end: EndCell::new(),
             settled: AtomicBool::new(false),
@@ -622,7 +631,9 @@ impl NodeRef {
             kind,
             made,
             extra,
-        })
+        });
+        // SAFETY: just written.
+        unsafe { room.assume_init() }
     }
 
     fn leak(node: Box<Node>) -> Self {
@@ -646,9 +657,9 @@ impl NodeRef {
     #[inline]
     fn leak_below(parent: &NodeRef, mut node: Box<Node>) -> Self {
         let mut listeners = parent.lock();
-        if let Some(cause) = parent.end.get() {
+        if let Some(end) = parent.end.get() {
             drop(listeners);
-            return Self::born_done(node, cause);
+            return Self::born_done(node, end);
         }
         node.parent = Some(parent.clone().into_raw());
         let inert = parent.inert.load(Ordering::Relaxed)
@@ -664,8 +675,8 @@ impl NodeRef {
         node
     }
 
-    fn born_done(node: Box<Node>, cause: Cause) -> Self {
-        node.end.set(cause);
+    fn born_done(node: Box<Node>, end: Word) -> Self {
+        node.end.set(end);
         node.settled.store(true, Ordering::Relaxed);
         Self(NonNull::from(Box::leak(node)))
     }
@@ -682,7 +693,7 @@ impl NodeRef {
             Some(deadline) if !self.end.is_set() && deadline.has_passed() => deadline.expire(),
             _ => None,
         };
-        match self.mark_alone(cause) {
+        match self.mark_alone(cause.into_word()) {
             // The usual case: nobody below, nobody to tell.
             Marked::Settled { fires_top: false } if expired.is_none() => {}
             marked => self.cancel_on(&marked, expired),
@@ -855,7 +866,7 @@ enum Marked {
 impl Node {
     /// Gives this node its end, if it has none yet.
     #[inline]
-    fn mark_alone(&self, cause: Cause) -> Marked {
+    fn mark_alone(&self, end: Word) -> Marked {
         if self.settled.load(Ordering::Acquire) {
             return Marked::Settled { fires_top: false };
         }
@@ -863,9 +874,9 @@ impl Node {
         let fires_top = !self.end.is_set() && (!listeners.waiters.is_empty() || self.owns_deadline);
         let is_leaf = listeners.children.is_empty();
         let unused = if self.end.is_set() {
-            Some(cause)
+            Some(end)
         } else {
-            self.end.set(cause);
+            self.end.set(end);
             None
         };
         drop(listeners);
@@ -896,7 +907,7 @@ pub(super) struct Marking {
 
 impl Marking {
     fn of(top: &NodeRef, cause: Cause) -> Self {
-        match top.mark_alone(cause) {
+        match top.mark_alone(cause.into_word()) {
             Marked::Settled { fires_top } => Self { fires_top, ..Self::default() },
             Marked::HasChildren { fires_top } => Self { fires_top, ..Self::default() }.descend(top),
         }
@@ -950,13 +961,13 @@ impl Marking {
     }
 
     /// The end of a child whose deadline has passed before its parent came to be marked, though nobody has looked (C2).
-    fn own_end(child: &Node, parent: &Node, now: &mut Option<Instant>) -> Option<Cause> {
+    fn own_end(child: &Node, parent: &Node, now: &mut Option<Instant>) -> Option<Word> {
         let deadline = child.deadline.as_ref()?;
         if parent.deadline.as_ref().is_some_and(|above| Arc::ptr_eq(above, deadline)) {
             return None;
         }
         let now = *now.get_or_insert_with(deadline::now);
-        (deadline.at() <= now).then(|| deadline.cause().clone())
+        (deadline.at() <= now).then(|| deadline.cause().clone().into_word())
     }
 
     /// Wakes who waits, from the top down. Returns the first panic among them.
@@ -1019,7 +1030,7 @@ impl Owner {
 pub(crate) struct CancellerRef(mem::ManuallyDrop<NodeRef>);
 
 impl CancellerRef {
-    /// The one that a `cancellable` node was made with, and counts already. Called once for each such node.
+    /// The one that a node of the kind `Cancel` was made with, and counts already. Called once for each such node.
     pub(crate) fn first(node: &NodeRef) -> Self {
         Self(mem::ManuallyDrop::new(NodeRef(node.0)))
     }
@@ -1055,80 +1066,6 @@ impl Drop for CancellerRef {
             this.settle_inert();
         } else {
             this.cancel(Cause::plain(Reason::Abandoned, this.made));
-        }
-    }
-}
-
-/// Kind and cause of an end in one word, written once.
-struct EndCell(AtomicPtr<()>);
-
-/// Where a `Location` is aligned to eight, its three lowest bits have room for the reason. Elsewhere the reason is put
-/// into an allocation of its own.
-const REASON_FITS: bool = align_of::<Location<'static>>() >= 8;
-const REASON_MASK: usize = 0b111;
-const _: () = assert!(align_of::<Custom>() >= 4);
-
-impl EndCell {
-    fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    #[inline]
-    fn is_set(&self) -> bool {
-        // Acquire: pairs with the Release in `set`; what was done before the cancel is seen by who sees the end.
-        !self.0.load(Ordering::Acquire).is_null()
-    }
-
-    /// Publishes the end. At most once: under the node's lock, or before the node is shared.
-    #[inline]
-    fn set(&self, cause: Cause) {
-        let word = match cause.into_repr() {
-            Repr::Plain(reason, origin) if REASON_FITS => {
-                let tag = match reason {
-                    Reason::Cancelled => 1,
-                    Reason::DeadlineExceeded => 2,
-                    Reason::Abandoned => 3,
-                    Reason::Finished => 4,
-                };
-                ptr::from_ref(origin).cast::<()>().cast_mut().map_addr(|address| address | tag)
-            }
-            Repr::Plain(reason, origin) => Arc::into_raw(Custom::boxed(reason, origin)).cast_mut().cast(),
-            Repr::Custom(custom) => Arc::into_raw(custom).cast_mut().cast(),
-        };
-        // Release: pairs with the Acquire in `is_set` and `get`.
-        self.0.store(word, Ordering::Release);
-    }
-
-    fn get(&self) -> Option<Cause> {
-        let word = self.0.load(Ordering::Acquire);
-        if word.is_null() {
-            return None;
-        }
-        let reason = match if REASON_FITS { word.addr() & REASON_MASK } else { 0 } {
-            1 => Reason::Cancelled,
-            2 => Reason::DeadlineExceeded,
-            3 => Reason::Abandoned,
-            4 => Reason::Finished,
-            _ => {
-                let custom: *const Custom = word.cast();
-                // SAFETY: untagged, so `set` made it with `Arc::into_raw`; the cell owns that reference.
-                unsafe { Arc::increment_strong_count(custom) };
-                // SAFETY: the reference that was just added.
-                return Some(Cause::from_repr(Repr::Custom(unsafe { Arc::from_raw(custom) })));
-            }
-        };
-        let origin: *const Location<'static> = word.map_addr(|address| address & !REASON_MASK).cast();
-        // SAFETY: tagged, so `set` made it from a `&'static Location`.
-        Some(Cause::plain(reason, unsafe { &*origin }))
-    }
-}
-
-impl Drop for EndCell {
-    fn drop(&mut self) {
-        let word = self.0.load(Ordering::Relaxed);
-        if !word.is_null() && (!REASON_FITS || word.addr() & REASON_MASK == 0) {
-            // SAFETY: made by `Arc::into_raw`; this is the reference that the cell owns.
-            drop(unsafe { Arc::from_raw(word.cast::<Custom>()) });
         }
     }
 }
