@@ -7,6 +7,7 @@ mod cause;
 mod deadline;
 mod end;
 mod list;
+mod lock;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(any(feature = "signal", feature = "tokio-util"))]
@@ -149,7 +150,7 @@ impl Context {
     #[must_use = "the deadline applies to the returned context, not to this one"]
     #[track_caller]
     pub fn with_deadline(&self, deadline: Instant) -> Self {
-        self.at(deadline, Cause::plain(Reason::DeadlineExceeded, Location::caller()))
+        self.until(deadline, Instant::now(), Cause::plain(Reason::DeadlineExceeded, Location::caller()))
     }
 
     /// Makes a child that is done at `deadline` with this cause, or when its parent is, with its parent's.
@@ -180,7 +181,11 @@ impl Context {
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
         let origin = Location::caller();
-        self.at(deadline, Cause::custom(ContextError::DeadlineExceeded, cause.into(), origin))
+        self.until(
+            deadline,
+            Instant::now(),
+            Cause::custom(ContextError::DeadlineExceeded, cause.into(), origin),
+        )
     }
 
     /// Makes a child that is done when `timeout` has gone by, or at its parent's deadline if that is earlier.
@@ -207,7 +212,9 @@ impl Context {
     #[must_use = "the timeout applies to the returned context, not to this one"]
     #[track_caller]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        self.with_deadline(deadline::after(timeout))
+        let now = Instant::now();
+        let at = deadline::after(now, timeout);
+        self.until(at, now, Cause::plain(Reason::DeadlineExceeded, Location::caller()))
     }
 
     /// Makes a child that is done with this cause when `timeout` has gone by, or when its parent is, with its parent's.
@@ -238,11 +245,11 @@ impl Context {
         timeout: Duration,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        self.with_deadline_cause(deadline::after(timeout), cause)
+        self.with_deadline_cause(deadline::after(Instant::now(), timeout), cause)
     }
 
     #[track_caller]
-    fn at(&self, at: Instant, cause: Cause) -> Self {
+    fn until(&self, at: Instant, now: Instant, cause: Cause) -> Self {
         let Ok(home) = Handle::try_current() else {
             panic!(
                 "a deadline needs a tokio runtime to keep its time: set it from within one, \
@@ -254,10 +261,12 @@ impl Context {
             Some(parent) if parent <= at => Own::Nothing,
             _ => Own::Deadline(Deadline::new(at, cause, home)),
         };
-        let node = NodeRef::new(Kind::Deadline, self.node.as_ref(), own, made);
-        // One that has passed is published here and now (C4).
-        node.is_done();
-        self.on(node)
+        let child = self.on(NodeRef::new(Kind::Deadline, self.node.as_ref(), own, made));
+        if at <= now {
+            // One that has passed is published here and now (C4).
+            let _ = child.is_done();
+        }
+        child
     }
 
     /// The values of this context, on another node.

@@ -8,7 +8,9 @@ use loom::sync as imp;
 #[cfg(not(all(test, loom)))]
 use std::sync as imp;
 
-pub(crate) use imp::{MutexGuard, atomic};
+#[cfg(all(test, loom))]
+pub(crate) use imp::MutexGuard;
+pub(crate) use imp::atomic;
 
 /// A lock that knows no poison.
 #[derive(Debug, Default)]
@@ -25,12 +27,12 @@ impl<T> Mutex<T> {
         Self(imp::Mutex::new(value))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    pub(crate) fn lock(&self) -> imp::MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The lock, unless it is held: by another thread, or further up on this one's stack.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+    pub(crate) fn try_lock(&self) -> Option<imp::MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
             Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

@@ -36,7 +36,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::ptr;
 use std::sync::{Arc, Condvar, PoisonError, Weak};
-use std::task::{self, Poll, Wake, Waker};
+use std::task::{self, Wake, Waker};
 use std::time::Duration;
 use tokio::runtime::{self, Handle};
 use tokio::task::coop::{Unconstrained, unconstrained};
@@ -45,9 +45,8 @@ use tokio::time::{Instant, Sleep};
 /// How far ahead a deadline that overflows the clock is set: as tokio's own `sleep` does.
 const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
-/// The instant `timeout` from now; one that the clock cannot say is some thirty years away.
-pub(super) fn after(timeout: Duration) -> Instant {
-    let now = Instant::now();
+/// The instant `timeout` after `now`; one that the clock cannot say is some thirty years away.
+pub(super) fn after(now: Instant, timeout: Duration) -> Instant {
     now.checked_add(timeout).unwrap_or_else(|| now + FAR)
 }
 
@@ -153,11 +152,10 @@ impl Deadline {
         panic.or(Marking::from_fires(unfired).fire(&owner))
     }
 
-    /// Sees to it that a timer wakes who waits from where this is called. Ready if the deadline has passed.
-    pub(super) fn arm(self: &Arc<Self>) -> Poll<()> {
-        if self.publish_if_passed() {
-            return Poll::Ready(());
-        }
+    /// Sees to it that a timer wakes who waits from where this is called.
+    ///
+    /// If it has passed, does that timer's work at once.
+    pub(super) fn arm(self: &Arc<Self>) {
         let here = Handle::try_current().ok();
         let (handle, guard) = {
             let mut state = self.state.lock();
@@ -175,34 +173,51 @@ impl Deadline {
         if guard {
             Sentry::post(self);
         }
-        let Some(handle) = handle else { return Poll::Pending };
+        let Some(handle) = handle else { return };
         let alarm = Arc::new(Alarm { deadline: Arc::downgrade(self), runtime: handle.id() });
-        let sleep = self.sleep_on(&handle, &Waker::from(alarm));
+        let (sleep, over) = self.sleep_on(&handle, here.is_some(), &Waker::from(alarm));
+        if over {
+            // The wheel wakes no alarm for what is over already. A panic was reported by the panic hook (C6).
+            drop(self.expire());
+            return;
+        }
         let mut state = self.state.lock();
         // Unless it was called, disarmed or lost in the meantime.
         let sleep = match state.alarms.iter_mut().find(|entry| entry.runtime == handle.id()) {
-            Some(entry) => mem::replace(&mut entry.sleep, sleep),
-            None => sleep,
+            Some(entry) => entry.sleep.replace(sleep),
+            None => Some(sleep),
         };
         drop(state);
         drop(sleep);
-        if self.publish_if_passed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// An entry in the wheel of that runtime, or in the deadline's own if that one has no timer.
-    fn sleep_on(&self, handle: &Handle, waker: &Waker) -> Option<Pin<Box<Unconstrained<Sleep>>>> {
-        let make = |handle: &Handle| {
-            let _inside = handle.enter();
+    /// An entry in the wheel of that runtime (`inside` which this is called, or not), or in the deadline's own if that
+    /// one has no timer; and whether the deadline has passed.
+    fn sleep_on(
+        &self,
+        handle: &Handle,
+        inside: bool,
+        waker: &Waker,
+    ) -> (Pin<Box<Unconstrained<Sleep>>>, bool) {
+        let make = || {
             // Not under the task's budget: it would wake an alarm before its time.
             let mut sleep = Box::pin(unconstrained(tokio::time::sleep_until(self.at)));
-            let _ = sleep.as_mut().poll(&mut task::Context::from_waker(waker));
-            sleep
+            let polled = sleep.as_mut().poll(&mut task::Context::from_waker(waker));
+            (sleep, polled.is_ready())
         };
-        if handle.id() == self.home.id() {
-            return Some(make(handle));
+        let make_on = |handle: &Handle| {
+            let _inside = handle.enter();
+            make()
+        };
+        let runtime = handle.id();
+        if inside && TIMED.get() == Some(runtime) {
+            return make();
+        }
+        if runtime == self.home.id() {
+            return make_on(handle);
         }
         // There is no way to ask a runtime for a timer but to try.
-        panic::catch_unwind(AssertUnwindSafe(|| make(handle))).ok().or_else(|| Some(make(&self.home)))
+        panic::catch_unwind(AssertUnwindSafe(|| make_on(handle))).unwrap_or_else(|_| make_on(&self.home))
     }
 
     /// A runtime shuts down with our entry in its wheel. Who waits is woken, to look for another timer.

@@ -45,8 +45,9 @@ use super::cause::{Cause, Reason};
 use super::deadline::{self, Deadline};
 use super::end::{EndCell, Word};
 use super::list::{Link, Linked, List};
+use super::lock::{Guard, Lock};
+use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::loom::{Mutex, MutexGuard};
 use std::any::Any;
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
@@ -79,7 +80,7 @@ pub(crate) struct Node {
     registered: AtomicBool,
     /// Nothing can end this node any more (invariant 8).
     inert: AtomicBool,
-    listeners: Mutex<Listeners>,
+    listeners: Lock<Listeners>,
     /// The place in the parent's list, guarded by the parent's lock; without a parent, the place in `ROOTS`.
     siblings: Link<Node>,
     /// `Some` if and only if the node is in that parent's list; owns a reference to it.
@@ -205,7 +206,7 @@ unsafe impl Sync for Node {}
 static ROOTS: [Mutex<List<Node>>; 16] = [const { Mutex::new(List::new()) }; 16];
 
 impl Node {
-    fn lock(&self) -> MutexGuard<'_, Listeners> {
+    fn lock(&self) -> Guard<'_, Listeners> {
         self.listeners.lock()
     }
 
@@ -623,7 +624,7 @@ impl NodeRef {
             disarmed: AtomicBool::new(false),
             registered: AtomicBool::new(false),
             inert: AtomicBool::new(false),
-            listeners: Mutex::new(Listeners { children: List::new(), waiters: List::new() }),
+            listeners: Lock::new(Listeners { children: List::new(), waiters: List::new() }),
             siblings: Link::new(),
             parent: None,
             deadline,
@@ -1147,11 +1148,9 @@ impl Registration {
             // SAFETY: in no list; on the heap, and the slot keeps it alive until it is taken out.
             unsafe { listeners.waiters.push_back(NonNull::from(&registration.waiter)) };
         }
-        // Somebody is to be told, so the deadline needs its timer. Has it passed by now, that timer's work is done here.
+        // From here on somebody is to be told, so the deadline needs its timer.
         if let Some(deadline) = &node.deadline {
-            if deadline.arm().is_ready() {
-                drop(deadline.expire());
-            }
+            deadline.arm();
         }
         Registered::Waiting(registration)
     }
@@ -1229,10 +1228,10 @@ impl Wait {
         };
         drop(replaced);
         // From here on somebody is to be woken, so the deadline needs its timer.
-        match &node.deadline {
-            Some(deadline) => deadline.arm(),
-            None => Poll::Pending,
+        if let Some(deadline) = &node.deadline {
+            deadline.arm();
         }
+        if node.end.is_set() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Whether the waiter is in the list with this waker.
