@@ -38,6 +38,30 @@ impl From<Error> for Errors {
     }
 }
 
+// The attribute `test`.
+
+pub(crate) fn test_not_a_function(first: &TokenTree) -> Error {
+    at(first, "`#[ctx_runtime::test]` goes on a function", "move it to the `async fn` that is the test")
+}
+
+pub(crate) fn test_not_async(signature: &Signature) -> Error {
+    let name = &signature.ident;
+    at(
+        signature.fn_token,
+        format_args!("the test `{name}` is not `async`"),
+        format_args!("write `async fn {name}`, or use the plain `#[test]`"),
+    )
+}
+
+pub(crate) fn test_without_context(signature: &Signature) -> Error {
+    let name = &signature.ident;
+    at(
+        &signature.ident,
+        format_args!("`#[ctx_runtime::test]` hands the test `{name}` a context, and nothing else"),
+        format_args!("write `async fn {name}(ctx: Context)`, or use `#[tokio::test]` for a test without one"),
+    )
+}
+
 fn at(fault: impl ToTokens, message: impl Display, help: impl Display) -> Error {
     Error::new_spanned(fault, format_args!("{message}\nhelp: {help}"))
 }

@@ -11,6 +11,7 @@ mod errors;
 mod expansion;
 mod parse;
 mod rewrite;
+mod test;
 
 use proc_macro2::TokenStream;
 
@@ -143,6 +144,43 @@ use proc_macro2::TokenStream;
 #[proc_macro_attribute]
 pub fn generator(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand(args.into(), item.into()).into()
+}
+
+/// Makes a test of an `async fn` that takes a context: a tokio test that fails if it leaks.
+///
+/// The function is handed a context that is the root of a tree of its own, so tests that run in parallel do not see one
+/// another. When it returns (or panics) that context is cancelled; the test fails, naming each, if a generator below it has not
+/// ended within a second of the runtime's clock: where that is paused, no time at all.
+///
+/// The options are those of `tokio::test` (`flavor`, `worker_threads`, `start_paused`), which it expands to; so the crate
+/// that has the test depends on tokio, with its features `macros` and `rt`. With `crate = path`, as for
+/// [`generator`](macro@generator), it finds `ctx-runtime` elsewhere. The function may return a `Result`.
+///
+/// # Panics
+///
+/// The test panics with its body's panic; else if a generator stays.
+///
+/// # Examples
+///
+/// ```
+/// use ctx_runtime::{Context, generator};
+///
+/// #[generator(cancellable)]
+/// async fn count(ctx: &Context) -> u64 {
+///     for n in 0.. {
+///         yield_!(n);
+///     }
+/// }
+///
+/// #[ctx_runtime::test(start_paused = true)]
+/// async fn counts_from_zero(ctx: Context) {
+///     let mut numbers = count(&ctx);
+///     assert_eq!(numbers.next().await, Some(0));
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn test(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    test::expand(args.into(), item.into()).into()
 }
 
 /// The whole way, with tokens that a test can make.

@@ -9,5 +9,5 @@ mod loom;
 pub mod private;
 
 pub use context::{Abandoned, AfterFunc, Canceller, Cause, Context, ContextError, Done, Finished};
-pub use ctx_macros::generator;
+pub use ctx_macros::{generator, test};
 pub use generator::{Builder, End, Generator, Panic, Yielder};

@@ -1,0 +1,4 @@
+#[ctx_runtime::test]
+mod tests {}
+
+fn main() {}

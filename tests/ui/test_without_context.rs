@@ -1,0 +1,4 @@
+#[ctx_runtime::test]
+async fn counts() {}
+
+fn main() {}
