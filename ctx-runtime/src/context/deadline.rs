@@ -28,6 +28,7 @@
 use super::cause::Cause;
 use super::tree::{Marking, NodeRef, Owner, Payload};
 use crate::loom::Mutex;
+use crate::loom::atomic::{AtomicBool, Ordering};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -63,6 +64,8 @@ pub(crate) struct Deadline {
     home: Handle,
     /// The node that this deadline was set for.
     pub(super) owner: Owner,
+    /// Something is in `state`, or about to be: so a deadline that nobody waits for is let go without a lock.
+    armed: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -95,7 +98,14 @@ impl Deadline {
             drop(tokio::time::sleep_until(at));
             TIMED.set(Some(runtime));
         }
-        Arc::new(Self { at, cause, home, owner: Owner::new(), state: Mutex::new(State::default()) })
+        Arc::new(Self {
+            at,
+            cause,
+            home,
+            owner: Owner::new(),
+            armed: AtomicBool::new(false),
+            state: Mutex::new(State::default()),
+        })
     }
 
     pub(super) fn at(&self) -> Instant {
@@ -112,6 +122,10 @@ impl Deadline {
 
     /// Takes the alarms off the wheels: all who waited have been told, or nobody is left to be.
     pub(super) fn disarm(&self) {
+        // Acquire: pairs with the Release in `arm`. Who arms only now finds the owner done; what it armed goes with the owner.
+        if !self.armed.load(Ordering::Acquire) {
+            return;
+        }
         let (alarms, guarded) = {
             let mut state = self.state.lock();
             (mem::take(&mut state.alarms), mem::take(&mut state.guarded))
@@ -156,6 +170,7 @@ impl Deadline {
     ///
     /// If it has passed, does that timer's work at once.
     pub(super) fn arm(self: &Arc<Self>) {
+        self.armed.store(true, Ordering::Release);
         let here = Handle::try_current().ok();
         let (handle, guard) = {
             let mut state = self.state.lock();

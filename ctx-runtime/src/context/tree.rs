@@ -1000,7 +1000,7 @@ impl Marking {
 }
 
 /// The way back from a deadline to the node that it was set for, which does not keep that node alive.
-pub(super) struct Owner(Mutex<Option<NonNull<Node>>>);
+pub(super) struct Owner(Lock<Option<NonNull<Node>>>);
 
 // SAFETY: a pointer to a node, which is `Send` and `Sync`, followed under the lock only.
 unsafe impl Send for Owner {}
@@ -1009,7 +1009,7 @@ unsafe impl Sync for Owner {}
 
 impl Owner {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(None))
+        Self(Lock::new(None))
     }
 
     fn set(&self, node: &NodeRef) {
