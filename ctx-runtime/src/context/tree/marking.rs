@@ -1,0 +1,254 @@
+//! The cancel: marking, settling, firing; and what becomes of those whom no cancel can reach any more.
+
+use super::refs::{CANCELLER, NodeRef, try_ref};
+use super::waiting::Slot;
+use super::{Extra, Node, Payload};
+use crate::context::cause::Cause;
+use crate::context::deadline;
+use crate::context::end::Word;
+use crate::loom::atomic::Ordering;
+use std::panic::{self, AssertUnwindSafe};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl NodeRef {
+    /// Cancels this node and all below. The cause counts only if the node is live and its deadline has not passed.
+    #[inline]
+    pub(crate) fn cancel(&self, cause: Cause) {
+        let expired = match &self.deadline {
+            // C2: whoever looked or did not look in between, the deadline came first.
+            Some(deadline) if !self.end.is_set() && deadline.has_passed() => deadline.expire(),
+            _ => None,
+        };
+        match self.mark_alone(cause.into_word()) {
+            // The usual case: nobody below, nobody to tell.
+            Marked::Settled { fires_top: false } if expired.is_none() => {}
+            marked => self.cancel_on(&marked, expired),
+        }
+    }
+
+    /// What is left to do of a cancel when the node itself is marked.
+    #[cold]
+    fn cancel_on(&self, marked: &Marked, expired: Option<Payload>) {
+        let marking = match *marked {
+            Marked::Settled { fires_top } => Marking { fires_top, ..Marking::default() },
+            Marked::HasChildren { fires_top } => Marking { fires_top, ..Marking::default() }.descend(self),
+        };
+        match expired.or(marking.fire(self)) {
+            Some(payload) if !std::thread::panicking() => panic::resume_unwind(payload),
+            _ => {}
+        }
+    }
+
+    /// Marks everything from here down, and returns who is to be told.
+    pub(in crate::context) fn mark(&self, cause: Cause) -> Marking {
+        Marking::of(self, cause)
+    }
+
+    /// Wakes all who wait at or below this node, though it has not ended: what they relied on is gone. Callbacks stay.
+    pub(in crate::context) fn rouse(&self) {
+        for node in Self::descend(vec![self.clone()]) {
+            // Those that register again come after: the list is taken as it stands now.
+            for waiter in node.take_waiters(|slot| matches!(slot, Slot::Waker(_))) {
+                // A waker that panics was reported by the panic hook.
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell()));
+            }
+        }
+    }
+
+    /// Lets go of the callbacks that nobody can set off any more (invariant 8).
+    pub(super) fn settle_inert(&self) {
+        let mut inert = vec![self.clone()];
+        let mut callbacks = Vec::new();
+        while let Some(node) = inert.pop() {
+            if node.end.is_set() || !node.has_no_ender() {
+                continue;
+            }
+            let children: Vec<_> = {
+                let listeners = node.lock();
+                node.inert.store(true, Ordering::Relaxed);
+                // SAFETY: in the list whose lock is held.
+                let resolved = listeners.children.iter().map(|child| unsafe { resolve(child) });
+                // SAFETY: as above.
+                resolved.filter_map(|child| unsafe { try_ref(child) }).collect()
+            };
+            callbacks.extend(node.take_waiters(|slot| matches!(slot, Slot::Callback { .. })));
+            inert.extend(children);
+        }
+        drop(callbacks);
+    }
+}
+
+/// The node that an element of a list of children stands for: itself, or the target of a relay (invariant 7).
+///
+/// # Safety
+///
+/// The lock of the list is held; so both are alive for as long as it is.
+pub(super) unsafe fn resolve(child: NonNull<Node>) -> NonNull<Node> {
+    // SAFETY: in a list whose lock is held.
+    match unsafe { child.as_ref() }.extra.as_deref() {
+        Some(Extra::Relay(target)) => *target,
+        _ => child,
+    }
+}
+
+/// What marking a node alone has found.
+enum Marked {
+    /// All below is done.
+    Settled { fires_top: bool },
+    /// There may be something below that is not.
+    HasChildren { fires_top: bool },
+}
+
+impl Node {
+    /// Gives this node its end, if it has none yet.
+    #[inline]
+    fn mark_alone(&self, end: Word) -> Marked {
+        if self.settled.load(Ordering::Acquire) {
+            return Marked::Settled { fires_top: false };
+        }
+        let listeners = self.lock();
+        let fires_top = !self.end.is_set() && (!listeners.waiters.is_empty() || self.owns_deadline);
+        let is_leaf = listeners.children.is_empty();
+        let unused = if self.end.is_set() {
+            Some(end)
+        } else {
+            self.end.set(end);
+            None
+        };
+        drop(listeners);
+        drop(unused);
+        if is_leaf {
+            // Release: as in `Marking::descend`.
+            self.settled.store(true, Ordering::Release);
+            Marked::Settled { fires_top }
+        } else {
+            Marked::HasChildren { fires_top }
+        }
+    }
+}
+
+/// What a marking has found: who is to be told, and every reference that it took, so that nothing is freed and no
+/// cause dropped while a lock is held (invariant 5).
+#[derive(Default)]
+pub(in crate::context) struct Marking {
+    /// The nodes with children, in the order in which they were marked.
+    order: Vec<NodeRef>,
+    /// The time of this marking, if anybody has asked.
+    now: Option<Instant>,
+    /// The top was marked here, and has waiters.
+    fires_top: bool,
+    /// The nodes below it that were marked here and have waiters, a node before its descendants.
+    fires: Vec<NodeRef>,
+}
+
+impl Marking {
+    fn of(top: &NodeRef, cause: Cause) -> Self {
+        match top.mark_alone(cause.into_word()) {
+            Marked::Settled { fires_top } => Self { fires_top, ..Self::default() },
+            Marked::HasChildren { fires_top } => Self { fires_top, ..Self::default() }.descend(top),
+        }
+    }
+
+    /// Marks what is below a done node.
+    fn descend(mut self, top: &NodeRef) -> Self {
+        self.order.push(top.clone());
+        let mut at = 0;
+        while at < self.order.len() {
+            self.visit(at);
+            at += 1;
+        }
+        // Only now: a node is settled when all below it is marked, and the order goes from the top down.
+        for node in &self.order {
+            // Release: pairs with the Acquire in `mark_alone` and `visit`, so that who reads it finds all below done.
+            node.settled.store(true, Ordering::Release);
+        }
+        self
+    }
+
+    /// Gives the children of a done node its end, and queues those that have children in turn.
+    fn visit(&mut self, at: usize) {
+        let Self { order, fires, now, .. } = self;
+        let node = NodeRef::clone(&order[at]);
+        let Some(end) = node.end.get() else { return };
+        let listeners = node.lock();
+        for child in listeners.children.iter() {
+            // SAFETY: in the list whose lock is held (invariants 3 and 7).
+            let child = unsafe { resolve(child) };
+            // SAFETY: as above.
+            let this = unsafe { child.as_ref() };
+            if this.settled.load(Ordering::Acquire) {
+                continue;
+            }
+            let below = this.lock();
+            if !this.end.is_set() {
+                this.end.set(Self::own_end(this, &node, now).unwrap_or_else(|| end.clone()));
+                if !below.waiters.is_empty() || this.owns_deadline {
+                    // SAFETY: as above.
+                    fires.extend(unsafe { try_ref(child) });
+                }
+            }
+            if below.children.is_empty() {
+                this.settled.store(true, Ordering::Release);
+            } else {
+                // SAFETY: as above. A node with children has references, theirs.
+                order.extend(unsafe { try_ref(child) });
+            }
+        }
+    }
+
+    /// The end of a child whose deadline has passed before its parent came to be marked, though nobody has looked (C2).
+    fn own_end(child: &Node, parent: &Node, now: &mut Option<Instant>) -> Option<Word> {
+        let deadline = child.deadline.as_ref()?;
+        if parent.deadline.as_ref().is_some_and(|above| Arc::ptr_eq(above, deadline)) {
+            return None;
+        }
+        let now = *now.get_or_insert_with(deadline::now);
+        (deadline.at() <= now).then(|| deadline.cause().clone().into_word())
+    }
+
+    /// Wakes who waits, from the top down. Returns the first panic among them.
+    pub(in crate::context) fn fire(self, top: &NodeRef) -> Option<Payload> {
+        let mut first = None;
+        for node in self.fires_top.then_some(top).into_iter().chain(&self.fires) {
+            if let (true, Some(deadline)) = (node.owns_deadline, &node.deadline) {
+                deadline.disarm();
+            }
+            while let Some(waiter) = node.take_waiter() {
+                let told = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell()));
+                first = first.or(told.err());
+            }
+        }
+        first
+    }
+
+    /// The nodes that are to be fired later, the top among them.
+    pub(in crate::context) fn into_fires(mut self, top: &NodeRef) -> Vec<NodeRef> {
+        if self.fires_top {
+            self.fires.insert(0, top.clone());
+        }
+        self.fires
+    }
+
+    pub(in crate::context) fn from_fires(fires: Vec<NodeRef>) -> Self {
+        Self { fires, ..Self::default() }
+    }
+}
+
+impl Node {
+    /// Whether nothing but its parents could end this node, and none of them can.
+    pub(super) fn has_no_ender(&self) -> bool {
+        // Acquire: pairs with the Release in `CancellerRef::drop`.
+        self.counts.load(Ordering::Acquire) < CANCELLER
+            && !self.owns_deadline
+            && matches!(self.extra.as_deref(), None | Some(Extra::Merged(_) | Extra::Relay(_)))
+            && [self.parent(), self.other_parent()].into_iter().flatten().all(Self::is_inert)
+    }
+
+    /// Under the lock, so that a parent that becomes inert and a child that loses its own ender cannot both miss the other.
+    pub(super) fn is_inert(&self) -> bool {
+        let _listeners = self.lock();
+        self.inert.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,261 @@
+//! Who keeps a node alive, and how it goes when nobody does.
+
+#[cfg(not(all(test, loom)))]
+use super::members::shard;
+use super::{Extra, Node};
+use crate::context::cause::{Cause, Reason};
+use crate::context::lock::Lock;
+use crate::loom::atomic::Ordering;
+use std::mem;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+/// One reference.
+pub(super) const REF: u64 = 1;
+
+/// One canceller, on top of its reference.
+pub(super) const CANCELLER: u64 = 1 << 32;
+
+/// More than this many cannot be had by honest means; only `mem::forget` in a loop gets there.
+const MOST: u64 = 1 << 31;
+
+impl Node {
+    /// Counts `more` on behalf of somebody who is counted already.
+    fn count_up(&self, more: u64) {
+        // Relaxed: whoever counts up keeps the node alive.
+        let counts = self.counts.fetch_add(more, Ordering::Relaxed);
+        if counts % CANCELLER >= MOST {
+            // As `Arc` does: an overflow would free what is in use.
+            std::process::abort();
+        }
+    }
+}
+
+/// Counts `less` down on the node, and frees it, and in turn its ancestors, if that was the last.
+///
+/// # Safety
+///
+/// The caller was counted by that much, and does not use the node any more.
+#[inline]
+unsafe fn count_down(node: NonNull<Node>, less: u64) {
+    // SAFETY: what is counted down here has kept it alive.
+    let this = unsafe { node.as_ref() };
+    // Release: pairs with the Acquire in `free_upwards`, so that whoever frees has seen all uses.
+    if this.counts.fetch_sub(less, Ordering::Release) == less {
+        // SAFETY: the count is zero, and `try_ref` revives no node.
+        unsafe { free_upwards(node) };
+    }
+}
+
+/// Frees a node, and each ancestor to which it owned the last reference: not by recursion (C7).
+///
+/// # Safety
+///
+/// The node's count has just come to zero.
+unsafe fn free_upwards(node: NonNull<Node>) {
+    let mut node = node;
+    let mut others = Vec::new();
+    loop {
+        // SAFETY: alive until it is freed below.
+        let this = unsafe { node.as_ref() };
+        // A load and not a fence, which the thread sanitizer does not understand.
+        this.counts.load(Ordering::Acquire);
+        // SAFETY: its count is zero, and this is the only one to have brought it there.
+        let (mut parent, other) = unsafe { free(node) };
+        others.extend(other);
+        node = loop {
+            let Some(above) = parent.take().or_else(|| others.pop()) else { return };
+            // SAFETY: the freed child owned a reference.
+            let this = unsafe { above.as_ref() };
+            if this.counts.fetch_sub(REF, Ordering::Release) == REF {
+                break above;
+            }
+        };
+    }
+}
+
+/// A counted reference to a node.
+pub(crate) struct NodeRef(pub(super) NonNull<Node>);
+
+// SAFETY: a node is `Send` and `Sync`, and its count is atomic.
+unsafe impl Send for NodeRef {}
+
+// SAFETY: as above.
+unsafe impl Sync for NodeRef {}
+
+impl Deref for NodeRef {
+    type Target = Node;
+
+    #[inline]
+    fn deref(&self) -> &Node {
+        // SAFETY: a reference keeps the node alive.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for NodeRef {
+    fn clone(&self) -> Self {
+        self.count_up(REF);
+        Self(self.0)
+    }
+}
+
+impl Drop for NodeRef {
+    fn drop(&mut self) {
+        // SAFETY: this reference is given up.
+        unsafe { count_down(self.0, REF) };
+    }
+}
+
+/// Takes the node out of every list and frees it. Returns the references to its parents, which it owned.
+///
+/// # Safety
+///
+/// The node's count of references has come to zero, and it is freed once.
+unsafe fn free(node: NonNull<Node>) -> (Option<NonNull<Node>>, Option<NonNull<Node>>) {
+    // SAFETY: alive until it is freed below.
+    let this = unsafe { node.as_ref() };
+    let parent = this.parent;
+    // SAFETY: in the list of the parent that it names, if it names one.
+    unsafe { leave(node) };
+    // Acquire: pairs with the Release in `register`.
+    if parent.is_none() && this.registered.load(Ordering::Acquire) {
+        #[cfg(not(all(test, loom)))]
+        // SAFETY: registered and without a parent, it is in its shard.
+        unsafe {
+            shard(node).lock().remove(node);
+        }
+    }
+    let mut other = None;
+    if let Some(Extra::Merged(relay)) = this.extra.as_deref() {
+        // SAFETY: owned by this node, and in the list of the parent that it names. From now on nobody resolves to this node.
+        unsafe { leave(*relay) };
+        // SAFETY: made by `Box::leak`; nobody can find it any more, and nobody refers to it but this node.
+        let relay = unsafe { Box::from_raw(relay.as_ptr()) };
+        other = relay.parent;
+    }
+    if let (true, Some(deadline)) = (this.owns_deadline, &this.deadline) {
+        deadline.owner.clear();
+        deadline.disarm();
+    }
+    #[cfg(any(feature = "signal", feature = "tokio-util"))]
+    if let Some(Extra::Source(trigger)) = this.extra.as_deref() {
+        trigger.owner.clear();
+    }
+    // SAFETY: made by `Box::leak`; nobody can find it any more.
+    drop(unsafe { Box::from_raw(node.as_ptr()) });
+    (parent, other)
+}
+
+/// Takes a node out of its parent's list.
+///
+/// # Safety
+///
+/// With a parent, it is in that parent's list.
+unsafe fn leave(node: NonNull<Node>) {
+    // SAFETY: alive, as it is in a list or owned by the caller.
+    let this = unsafe { node.as_ref() };
+    if let Some(parent) = this.parent() {
+        let mut listeners = parent.lock();
+        // SAFETY: by the caller's word.
+        unsafe { listeners.children.remove(node) };
+    }
+}
+
+/// A reference to a node found in a list, unless it is dying.
+///
+/// # Safety
+///
+/// The node is alive: the caller holds the lock of the list that it is in (invariant 3).
+pub(super) unsafe fn try_ref(node: NonNull<Node>) -> Option<NodeRef> {
+    // SAFETY: alive, by the caller's word.
+    let counts = &unsafe { node.as_ref() }.counts;
+    // Relaxed: the list's lock orders what was written before the node joined it.
+    let mut now = counts.load(Ordering::Relaxed);
+    while now != 0 {
+        match counts.compare_exchange_weak(now, now + REF, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return Some(NodeRef(node)),
+            Err(changed) => now = changed,
+        }
+    }
+    None
+}
+
+/// The way back from a deadline to the node that it was set for, which does not keep that node alive.
+pub(in crate::context) struct Owner(Lock<Option<NonNull<Node>>>);
+
+// SAFETY: a pointer to a node, which is `Send` and `Sync`, followed under the lock only.
+unsafe impl Send for Owner {}
+
+// SAFETY: as above.
+unsafe impl Sync for Owner {}
+
+impl Owner {
+    pub(in crate::context) fn new() -> Self {
+        Self(Lock::new(None))
+    }
+
+    pub(super) fn set(&self, node: &NodeRef) {
+        *self.0.lock() = Some(node.0);
+    }
+
+    fn clear(&self) {
+        *self.0.lock() = None;
+    }
+
+    pub(in crate::context) fn upgrade(&self) -> Option<NodeRef> {
+        let owner = self.0.lock();
+        // SAFETY: `free` clears the cell, under this lock, before it frees the node.
+        (*owner).and_then(|node| unsafe { try_ref(node) })
+    }
+}
+
+/// One of those that may cancel a node. When the last of them goes, the node is cancelled, unless disarmed.
+pub(crate) struct CancellerRef(mem::ManuallyDrop<NodeRef>);
+
+impl CancellerRef {
+    /// The one that a node of the kind `Cancel` was made with, and counts already. Called once for each such node.
+    pub(crate) fn first(node: &NodeRef) -> Self {
+        Self(mem::ManuallyDrop::new(NodeRef(node.0)))
+    }
+
+    pub(crate) fn node(&self) -> &NodeRef {
+        &self.0
+    }
+}
+
+impl Clone for CancellerRef {
+    fn clone(&self) -> Self {
+        self.0.count_up(REF + CANCELLER);
+        Self(mem::ManuallyDrop::new(NodeRef(self.0.0)))
+    }
+}
+
+impl Drop for CancellerRef {
+    fn drop(&mut self) {
+        let node = self.0.0;
+        if self.0.end.is_set() {
+            // SAFETY: this canceller and its reference are given up.
+            unsafe { count_down(node, REF + CANCELLER) };
+            return;
+        }
+        // The reference alone is left, also if the cancel panics.
+        let this = NodeRef(node);
+        // AcqRel: the last one to go has seen the `disarm` of every other.
+        if this.counts.fetch_sub(CANCELLER, Ordering::AcqRel) >= 2 * CANCELLER {
+            return;
+        }
+        // Acquire: pairs with the Release in `disarm`.
+        if this.disarmed.load(Ordering::Acquire) {
+            this.settle_inert();
+        } else {
+            this.cancel(Cause::plain(Reason::Abandoned, this.made));
+        }
+    }
+}
+
+impl NodeRef {
+    pub(super) fn into_raw(self) -> NonNull<Node> {
+        mem::ManuallyDrop::new(self).0
+    }
+}
