@@ -150,7 +150,12 @@ impl Context {
     #[must_use = "the deadline applies to the returned context, not to this one"]
     #[track_caller]
     pub fn with_deadline(&self, deadline: Instant) -> Self {
-        self.until(deadline, Instant::now(), Cause::plain(Reason::DeadlineExceeded, Location::caller()))
+        self.until(
+            Kind::Deadline,
+            deadline,
+            Instant::now(),
+            Cause::plain(Reason::DeadlineExceeded, Location::caller()),
+        )
     }
 
     /// Makes a child that is done at `deadline` with this cause, or when its parent is, with its parent's.
@@ -182,6 +187,7 @@ impl Context {
     ) -> Self {
         let origin = Location::caller();
         self.until(
+            Kind::Deadline,
             deadline,
             Instant::now(),
             Cause::custom(ContextError::DeadlineExceeded, cause.into(), origin),
@@ -214,7 +220,7 @@ impl Context {
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let now = Instant::now();
         let at = deadline::after(now, timeout);
-        self.until(at, now, Cause::plain(Reason::DeadlineExceeded, Location::caller()))
+        self.until(Kind::Timeout, at, now, Cause::plain(Reason::DeadlineExceeded, Location::caller()))
     }
 
     /// Makes a child that is done with this cause when `timeout` has gone by, or when its parent is, with its parent's.
@@ -245,11 +251,13 @@ impl Context {
         timeout: Duration,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        self.with_deadline_cause(deadline::after(Instant::now(), timeout), cause)
+        let cause = Cause::custom(ContextError::DeadlineExceeded, cause.into(), Location::caller());
+        let now = Instant::now();
+        self.until(Kind::Timeout, deadline::after(now, timeout), now, cause)
     }
 
     #[track_caller]
-    fn until(&self, at: Instant, now: Instant, cause: Cause) -> Self {
+    fn until(&self, kind: Kind, at: Instant, now: Instant, cause: Cause) -> Self {
         let Ok(home) = Handle::try_current() else {
             panic!(
                 "a deadline needs a tokio runtime to keep its time: set it from within one, \
@@ -261,7 +269,7 @@ impl Context {
             Some(parent) if parent <= at => Own::Nothing,
             _ => Own::Deadline(Deadline::new(at, cause, home)),
         };
-        let child = self.on(NodeRef::new(Kind::Deadline, self.node.as_ref(), own, made));
+        let child = self.on(NodeRef::new(kind, self.node.as_ref(), own, made));
         if at <= now {
             // One that has passed is published here and now (C4).
             let _ = child.is_done();

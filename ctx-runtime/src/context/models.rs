@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const PREEMPTIONS: usize = 3;
+const PREEMPTIONS: usize = 5;
 
 fn model(story: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();

@@ -110,6 +110,7 @@ pub(crate) enum Own {
 pub(crate) enum Kind {
     Cancel,
     Deadline,
+    Timeout,
     WithoutCancel,
     Merge,
     Generator,
@@ -124,6 +125,7 @@ impl Kind {
         match self {
             Self::Cancel => "with_cancel",
             Self::Deadline => "with_deadline",
+            Self::Timeout => "with_timeout",
             Self::WithoutCancel => "without_cancel",
             Self::Merge => "merge",
             Self::Generator => "generator",
