@@ -19,7 +19,7 @@ use self::cause::Reason;
 pub use self::cause::{Abandoned, Cause, ContextError, Finished};
 use self::deadline::Deadline;
 use self::tree::{CancellerRef, Extra, Kind, Member, Own, Registered, Registration};
-pub(crate) use self::tree::{NodeRef, Payload, Wait, is_within, within};
+pub(crate) use self::tree::{NodeRef, Payload, Wait, is_within, quietly, within};
 use self::values::Values;
 use crate::loom::Mutex;
 use std::any::Any;
@@ -559,7 +559,7 @@ impl Context {
     /// ```
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        Some(self.deadline()?.saturating_duration_since(Instant::now()))
+        Some(self.deadline()?.saturating_duration_since(deadline::now()))
     }
 
     /// Returns a future that is ready when this context is done; of [`background`](Context::background), never.

@@ -21,12 +21,12 @@
 //! # Who holds what
 //!
 //! - Node → `Arc<Deadline>` → alarms; an alarm refers back by `Weak`, and so does the deadline to its owner.
-//! - Marking for this deadline is done under that lock, so that the timer and a reader see one another's work. Nothing
-//!   that locks `state` holds a node's lock; the order is `state`, then nodes.
+//! - The timer tells everybody below the owner who still waits, whoever has marked them: so a reader has nothing to hand on.
+//!   Only a reader that overtakes a cancel tells those whom it marks, as that cancel will not.
 //! - Firing, and the drop of a `Sleep`, come after the lock.
 
 use super::cause::Cause;
-use super::tree::{Marking, NodeRef, Owner, Payload};
+use super::tree::{Owner, Payload, discard, quietly};
 use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicBool, Ordering};
 use std::cell::Cell;
@@ -76,8 +76,6 @@ struct State {
     lost: Vec<runtime::Id>,
     /// The sentry looks after this deadline too.
     guarded: bool,
-    /// Who waits below nodes that a reader has marked; for the timer to wake.
-    unfired: Vec<NodeRef>,
 }
 
 struct Entry {
@@ -141,29 +139,32 @@ impl Deadline {
         if !self.has_passed() {
             return false;
         }
-        let mut state = self.state.lock();
         let Some(owner) = self.owner.upgrade() else { return true };
-        let mut fires = owner.mark(self.cause.clone()).into_fires(&owner);
-        // Without a timer nobody waits; who is about to looks at the clock after it has registered.
-        if !state.alarms.is_empty() || state.guarded {
-            state.unfired.append(&mut fires);
+        // A cancel that is about to mark this subtree takes its timers off: whom it finds marked, it does not tell.
+        let overtakes = owner.has_end();
+        let marking = owner.mark(self.cause.clone());
+        if overtakes {
+            marking.fire(&owner).into_iter().for_each(discard);
         }
-        drop(state);
-        drop(fires);
         true
     }
 
     /// What the timer does, and a cancel that comes after the deadline: marks and wakes. Returns the first panic.
     pub(super) fn expire(&self) -> Option<Payload> {
-        let (owner, marking, unfired, alarms) = {
-            let mut state = self.state.lock();
-            let owner = self.owner.upgrade()?;
-            let marking = owner.mark(self.cause.clone());
-            (owner, marking, mem::take(&mut state.unfired), mem::take(&mut state.alarms))
-        };
+        let owner = self.owner.upgrade()?;
+        let marking = owner.mark(self.cause.clone());
+        let alarms = mem::take(&mut self.state.lock().alarms);
         drop(alarms);
-        let panic = marking.fire(&owner);
-        panic.or(Marking::from_fires(unfired).fire(&owner))
+        let first = marking.fire(&owner);
+        // And those whom a reader has marked.
+        let others = owner.tell_all();
+        match (first, others) {
+            (Some(first), Some(other)) => {
+                discard(other);
+                Some(first)
+            }
+            (first, other) => first.or(other),
+        }
     }
 
     /// Sees to it that a timer wakes who waits from where this is called.
@@ -193,7 +194,7 @@ impl Deadline {
         let (sleep, over) = self.sleep_on(&handle, here.is_some(), &Waker::from(alarm));
         if over {
             // The wheel wakes no alarm for what is over already. A panic was reported by the panic hook (C6).
-            drop(self.expire());
+            self.expire().into_iter().for_each(discard);
             return;
         }
         let mut state = self.state.lock();
@@ -268,7 +269,7 @@ impl Wake for Alarm {
         let Some(deadline) = self.deadline.upgrade() else { return };
         if deadline.has_passed() {
             // A panic was reported by the panic hook when it happened; the wheel goes on (C6).
-            drop(deadline.expire());
+            deadline.expire().into_iter().for_each(discard);
         } else {
             deadline.lose(self.runtime);
         }
@@ -327,10 +328,12 @@ impl Sentry {
             let deadline = deadline.upgrade();
             all.remove(&key);
             drop(posts);
-            if let Some(deadline) = deadline {
-                // A panic was reported by the panic hook when it happened; the others go on (C6).
-                drop(deadline.expire());
-            }
+            // A panic was reported by the panic hook when it happened; the others go on (C6).
+            quietly(|| {
+                if let Some(deadline) = deadline {
+                    deadline.expire().into_iter().for_each(discard);
+                }
+            });
             posts = lock(&POSTS);
         }
     }

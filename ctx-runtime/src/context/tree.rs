@@ -46,7 +46,6 @@ mod members;
 mod refs;
 mod waiting;
 
-pub(super) use self::marking::Marking;
 pub(crate) use self::members::{Member, is_within, is_within_stopped, within};
 pub(super) use self::refs::Owner;
 use self::refs::{CANCELLER, REF};
@@ -61,12 +60,26 @@ use super::lock::{Guard, Lock};
 use crate::loom::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::any::Any;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// Runs what may panic, and goes on: the panic hook has reported it. Its payload's own drop may panic in turn.
+pub(crate) fn quietly(run: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(run)) {
+        discard(payload);
+    }
+}
+
+/// Drops what nobody wants to see; what panics at that, for good.
+pub(super) fn discard(payload: Payload) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(payload);
+    }
+}
 
 /// A place in the tree.
 pub(crate) struct Node {
@@ -176,6 +189,11 @@ impl Node {
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.end.is_set() || self.deadline.as_ref().is_some_and(|deadline| deadline.publish_if_passed())
+    }
+
+    /// Whether an end was published; the clock is not asked.
+    pub(super) fn has_end(&self) -> bool {
+        self.end.is_set()
     }
 
     /// Why this node has ended, if it has.

@@ -40,7 +40,7 @@
 //! drop of another, [`NESTED_DROPS`] deep, are put off until the outermost drop returns (G5).
 
 use super::end::{End, Panic};
-use crate::context::{Context, Ending, NodeRef, Wait, is_within, within};
+use crate::context::{Context, Ending, NodeRef, Wait, is_within, quietly, within};
 use crate::loom::Mutex;
 use std::cell::{Cell, RefCell};
 use std::collections::{TryReserveError, VecDeque};
@@ -136,18 +136,22 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Opens a request, if none is open.
-    fn ask(&self) {
+    /// Opens a request, if none is open. False if it was answered in the meantime: there is an item to be taken first (G3).
+    fn ask(&self) -> bool {
         let (resting, head) = {
             let mut items = self.items.lock();
+            if !items.ready.is_empty() {
+                return false;
+            }
             if items.asks > items.answers {
-                return;
+                return true;
             }
             items.asks += 1;
             (items.resting.take(), items.head())
         };
         wake(resting.map(|(_, waker)| waker));
         wake(head);
+        true
     }
 }
 
@@ -161,7 +165,7 @@ impl<T> Items<T> {
 /// Wakes. A waker that panics was reported by the panic hook, and must not cost an item or another its wake.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        quietly(|| waker.wake());
     }
 }
 
@@ -290,7 +294,7 @@ impl Core {
             End::Cancelled(_) | End::Aborted => Ending::Abandoned,
         };
         // A waker that panics was reported by the panic hook, and must not keep the consumer from its end.
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| self.context.end(ending)));
+        quietly(|| self.context.end(ending));
         if self.end.set(end).is_err() {
             return;
         }
@@ -474,7 +478,9 @@ impl<T> Consumer<T> {
             return Poll::Ready(item);
         }
         if *buffer == 0 {
-            self.shared.ask();
+            if !self.shared.ask() {
+                return self.shared.take_or_end();
+            }
             core.set_started();
         }
         Poll::Pending
@@ -501,7 +507,7 @@ impl<T> Drop for Consumer<T> {
         // First the body, if it rests: who is woken by the end of the context must not get it before us (G5).
         let body = if can_enter() { core.take_body() } else { None };
         // A waker that panics was reported by the panic hook, and must not keep the body from its end.
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| core.context.end(Ending::Abandoned)));
+        quietly(|| core.context.end(Ending::Abandoned));
         match body {
             Some(body) => core.end_stopped(body),
             None => core.reap(),

@@ -2,11 +2,12 @@
 
 use super::refs::{CANCELLER, NodeRef, try_ref};
 use super::waiting::Slot;
-use super::{Extra, Node, Payload};
+use super::{Extra, Node, Payload, discard};
 use crate::context::cause::Cause;
 use crate::context::deadline;
 use crate::context::end::Word;
 use crate::loom::atomic::Ordering;
+use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -46,13 +47,27 @@ impl NodeRef {
         Marking::of(self, cause)
     }
 
+    /// Tells all who wait at or below this node, from the top down, whoever has marked it. Returns the first panic among them.
+    pub(in crate::context) fn tell_all(&self) -> Option<Payload> {
+        let mut first = None;
+        for node in Self::descend(vec![self.clone()]) {
+            if !node.end.is_set() {
+                continue;
+            }
+            while let Some(waiter) = node.take_waiter() {
+                tell(waiter, &mut first);
+            }
+        }
+        first
+    }
+
     /// Wakes all who wait at or below this node, though it has not ended: what they relied on is gone. Callbacks stay.
     pub(in crate::context) fn rouse(&self) {
         for node in Self::descend(vec![self.clone()]) {
             // Those that register again come after: the list is taken as it stands now.
             for waiter in node.take_waiters(|slot| matches!(slot, Slot::Waker(_))) {
                 // A waker that panics was reported by the panic hook.
-                let _ = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell()));
+                super::quietly(|| waiter.tell());
             }
         }
     }
@@ -62,7 +77,7 @@ impl NodeRef {
         let mut inert = vec![self.clone()];
         let mut callbacks = Vec::new();
         while let Some(node) = inert.pop() {
-            if node.end.is_set() || !node.has_no_ender() {
+            if node.end.is_set() || node.is_inert() || !node.has_no_ender() {
                 continue;
             }
             let children: Vec<_> = {
@@ -135,6 +150,8 @@ impl Node {
 pub(in crate::context) struct Marking {
     /// The nodes with children, in the order in which they were marked.
     order: Vec<NodeRef>,
+    /// The merged nodes among them.
+    seen: HashSet<NonNull<Node>>,
     /// The time of this marking, if anybody has asked.
     now: Option<Instant>,
     /// The top was marked here, and has waiters.
@@ -169,7 +186,7 @@ impl Marking {
 
     /// Gives the children of a done node its end, and queues those that have children in turn.
     fn visit(&mut self, at: usize) {
-        let Self { order, fires, now, .. } = self;
+        let Self { order, seen, fires, now, .. } = self;
         let node = NodeRef::clone(&order[at]);
         let Some(end) = node.end.get() else { return };
         let listeners = node.lock();
@@ -192,8 +209,11 @@ impl Marking {
             if below.children.is_empty() {
                 this.settled.store(true, Ordering::Release);
             } else {
-                // SAFETY: as above. A node with children has references, theirs.
-                order.extend(unsafe { try_ref(child) });
+                // Only a merged node is reached in two ways; once is enough.
+                if this.other_parent().is_none() || seen.insert(child) {
+                    // SAFETY: as above. A node with children has references, theirs.
+                    order.extend(unsafe { try_ref(child) });
+                }
             }
         }
     }
@@ -216,23 +236,10 @@ impl Marking {
                 deadline.disarm();
             }
             while let Some(waiter) = node.take_waiter() {
-                let told = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell()));
-                first = first.or(told.err());
+                tell(waiter, &mut first);
             }
         }
         first
-    }
-
-    /// The nodes that are to be fired later, the top among them.
-    pub(in crate::context) fn into_fires(mut self, top: &NodeRef) -> Vec<NodeRef> {
-        if self.fires_top {
-            self.fires.insert(0, top.clone());
-        }
-        self.fires
-    }
-
-    pub(in crate::context) fn from_fires(fires: Vec<NodeRef>) -> Self {
-        Self { fires, ..Self::default() }
     }
 }
 
@@ -250,5 +257,15 @@ impl Node {
     pub(super) fn is_inert(&self) -> bool {
         let _listeners = self.lock();
         self.inert.load(Ordering::Relaxed)
+    }
+}
+
+/// Wakes or calls one who waits, and keeps the first panic.
+fn tell(waiter: Slot, first: &mut Option<Payload>) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell())) {
+        match first {
+            None => *first = Some(payload),
+            Some(_) => discard(payload),
+        }
     }
 }

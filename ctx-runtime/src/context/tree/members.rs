@@ -11,7 +11,6 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::mem;
-use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
 use std::task::{self, Poll, Waker};
 
@@ -35,7 +34,7 @@ impl Member {
         let waiting = mem::take(&mut *self.waiting.lock());
         for waker in waiting {
             // A waker that panics was reported by the panic hook, and must not keep the others from waking.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            super::quietly(|| waker.wake());
         }
     }
 
@@ -46,7 +45,15 @@ impl Member {
     fn poll_ended(&self, cx: &task::Context<'_>) -> Poll<()> {
         if self.is_alive() {
             let waker = cx.waker().clone();
-            self.waiting.lock().push(waker);
+            let mut waiting = self.waiting.lock();
+            let surplus = if waiting.iter().any(|other| other.will_wake(&waker)) {
+                Some(waker)
+            } else {
+                waiting.push(waker);
+                None
+            };
+            drop(waiting);
+            drop(surplus);
         }
         // Again: an end that came after the look above did not know of this waker.
         if self.is_alive() { Poll::Pending } else { Poll::Ready(()) }
