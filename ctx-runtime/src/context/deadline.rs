@@ -191,7 +191,14 @@ impl Deadline {
         }
         let Some(handle) = handle else { return };
         let alarm = Arc::new(Alarm { deadline: Arc::downgrade(self), runtime: handle.id() });
-        let (sleep, over) = self.sleep_on(&handle, here.is_some(), &Waker::from(alarm));
+        let Some((sleep, over)) = self.sleep_on(&handle, here.is_some(), &Waker::from(alarm)) else {
+            // No timer there, or not any more: the next one to ask is the deadline's own runtime, then the sentry.
+            let mut state = self.state.lock();
+            state.lost.push(handle.id());
+            state.alarms.retain(|entry| entry.runtime != handle.id());
+            drop(state);
+            return self.arm();
+        };
         if over {
             // The wheel wakes no alarm for what is over already. A panic was reported by the panic hook (C6).
             self.expire().into_iter().for_each(discard);
@@ -207,33 +214,22 @@ impl Deadline {
         drop(sleep);
     }
 
-    /// An entry in the wheel of that runtime (`inside` which this is called, or not), or in the deadline's own if that
-    /// one has no timer; and whether the deadline has passed.
+    /// An entry in the wheel of that runtime (`inside` which this is called, or not), and whether the deadline has passed.
+    /// `None` if that runtime has no timer, or is gone: there is no way to ask but to try.
     fn sleep_on(
         &self,
         handle: &Handle,
         inside: bool,
         waker: &Waker,
-    ) -> (Pin<Box<Unconstrained<Sleep>>>, bool) {
+    ) -> Option<(Pin<Box<Unconstrained<Sleep>>>, bool)> {
         let make = || {
+            let _inside = (!inside || TIMED.get() != Some(handle.id())).then(|| handle.enter());
             // Not under the task's budget: it would wake an alarm before its time.
             let mut sleep = Box::pin(unconstrained(tokio::time::sleep_until(self.at)));
             let polled = sleep.as_mut().poll(&mut task::Context::from_waker(waker));
             (sleep, polled.is_ready())
         };
-        let make_on = |handle: &Handle| {
-            let _inside = handle.enter();
-            make()
-        };
-        let runtime = handle.id();
-        if inside && TIMED.get() == Some(runtime) {
-            return make();
-        }
-        if runtime == self.home.id() {
-            return make_on(handle);
-        }
-        // There is no way to ask a runtime for a timer but to try.
-        panic::catch_unwind(AssertUnwindSafe(|| make_on(handle))).unwrap_or_else(|_| make_on(&self.home))
+        panic::catch_unwind(AssertUnwindSafe(make)).map_err(discard).ok()
     }
 
     /// A runtime shuts down with our entry in its wheel. Who waits is woken, to look for another timer.
