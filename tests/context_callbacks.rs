@@ -410,7 +410,8 @@ fn whoever_a_cancel_calls_sees_every_descendant_done() {
     let (top, canceller) = root();
     let below: Vec<_> = (0..10).map(|_| top.with_cancel()).collect();
     let leaves: Vec<_> = below.iter().map(|(ctx, _)| ctx.with_cancel()).collect();
-    let all: Arc<Vec<Context>> = Arc::new(below.iter().chain(&leaves).map(|(ctx, _)| ctx.clone()).collect());
+    let all = below.iter().chain(&leaves).map(|(ctx, _)| ctx.clone()).chain([top]);
+    let all: Arc<Vec<Context>> = Arc::new(all.collect());
     let seen = Tally::new();
     for ctx in all.iter() {
         let (all, seen) = (Arc::clone(&all), seen.clone());
@@ -421,7 +422,7 @@ fn whoever_a_cancel_calls_sees_every_descendant_done() {
         }));
     }
     canceller.cancel();
-    assert_eq!(seen.count(), 20);
+    assert_eq!(seen.count(), 21);
 }
 
 // C6: panics.

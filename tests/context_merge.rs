@@ -258,7 +258,8 @@ fn a_cancel_of_either_parent_marks_everything_below_before_it_wakes_anybody() {
         let merged = one.0.merge(&other.0);
         let (child, _keep) = merged.with_cancel();
         let again = child.merge(&one.0).with_value(1_u8).with_cancel();
-        let all = Arc::new(vec![merged, child, again.0.clone()]);
+        let ended = if which == 0 { one.0.clone() } else { other.0.clone() };
+        let all = Arc::new(vec![merged, child, again.0.clone(), ended]);
         let (woken, blind) = (Tally::new(), Tally::new());
         let mut waits: Vec<_> = all.iter().map(|ctx| Box::pin(ctx.done())).collect();
         for wait in &mut waits {
@@ -272,7 +273,7 @@ fn a_cancel_of_either_parent_marks_everything_below_before_it_wakes_anybody() {
             assert!(poll_once(wait.as_mut(), &waker).is_pending());
         }
         if which == 0 { &one.1 } else { &other.1 }.cancel();
-        assert_eq!((woken.count(), blind.count()), (3, 0));
+        assert_eq!((woken.count(), blind.count()), (4, 0));
     }
 }
 

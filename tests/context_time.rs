@@ -4,11 +4,13 @@
 #![allow(dead_code, reason = "of the shared modules each file takes what it needs")]
 
 mod by_hand;
+mod held;
 mod patience;
 mod witness;
 
 use by_hand::{Wakes, poll_once};
 use ctx_runtime::{Context, ContextError, Generator};
+use held::held;
 use patience::{receive, settle, wait_until, within};
 use std::cell::RefCell;
 use std::future::pending;
@@ -101,6 +103,24 @@ fn contexts_that_inherit_a_deadline_share_its_timer() {
         assert!(below.iter().all(|(ctx, _)| ctx.err() == Some(ContextError::DeadlineExceeded)));
     });
     assert_eq!(shared, without + 1);
+}
+
+/// C4: the first who waits pays for the timer; to all others waiting costs nothing.
+#[test]
+fn who_waits_for_a_deadline_that_has_its_timer_allocates_nothing() {
+    let runtime = paused_runtime();
+    let _inside = runtime.enter();
+    let timed = Context::background().with_timeout(Duration::from_hours(1));
+    let below: Vec<_> = (0..1000).map(|_| timed.with_cancel()).collect();
+    let mut waits: Vec<_> = below.iter().map(|(ctx, _)| Box::pin(ctx.done())).collect();
+    let mut first = pin!(timed.done());
+    assert!(poll_once(first.as_mut(), Waker::noop()).is_pending());
+    let before = held();
+    for wait in &mut waits {
+        assert!(poll_once(wait.as_mut(), Waker::noop()).is_pending());
+    }
+    assert!(below.iter().all(|(ctx, _)| !ctx.is_done()));
+    assert_eq!(held(), before);
 }
 
 /// C4: nor does a deadline in the past, a done context, or one whose last context has gone.
