@@ -156,6 +156,8 @@ pub fn generator(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -
 /// that has the test depends on tokio, with its features `macros` and `rt`. With `crate = path`, as for
 /// [`generator`](macro@generator), it finds `ctx-runtime` elsewhere. The function may return a `Result`.
 ///
+/// Write it with its path: where `use ctx_runtime::*` has brought it in, a bare `#[test]` is ambiguous.
+///
 /// # Panics
 ///
 /// The test panics with its body's panic; else if a generator stays.

@@ -18,6 +18,7 @@ mod values;
 use self::cause::Reason;
 pub use self::cause::{Abandoned, Cause, ContextError, Finished};
 use self::deadline::Deadline;
+use self::tree::Ended;
 use self::tree::{CancellerRef, Extra, Kind, Member, Own, Registered, Registration};
 pub(crate) use self::tree::{NodeRef, Payload, Wait, is_within, quietly, within};
 use self::values::Values;
@@ -132,7 +133,7 @@ impl Context {
     ///
     /// # Panics
     ///
-    /// If called outside a tokio runtime, or in one without a timer.
+    /// If called outside a tokio runtime; or in one without a timer, unless the parent's deadline is the earlier.
     ///
     /// # Examples
     ///
@@ -371,8 +372,8 @@ impl Context {
 
     /// Has `f` called once when this context is done.
     ///
-    /// On a context that is done, `f` has run when this returns. Else it runs on the thread that cancels, before that
-    /// thread's `cancel` returns; for a deadline, on the thread that drives the runtime's timers, so it must not block.
+    /// On a context that is done, `f` has run when this returns. Else it is run by the `cancel` that marked this context as done,
+    /// on its thread and before it returns (one that comes second to it may return earlier); for a deadline, on the thread that drives the runtime's timers, so it must not block.
     /// Callbacks run in the order of their registration, a context's before its descendants' (C6).
     ///
     /// Dropping the [`AfterFunc`] leaves `f` registered, also when no handle of this context is left but something above
@@ -772,11 +773,12 @@ impl Canceller {
     /// Cancels the context and all below it.
     ///
     /// When this returns, all of them are done (C1). A context that is done already stays as it was (C2); if its
-    /// deadline had passed, it ends as `DeadlineExceeded`. Wakers run before this returns, on this thread.
+    /// deadline had passed, it ends as `DeadlineExceeded`. The wakers and callbacks of those whom this call has marked run before
+    /// it returns, on this thread; those of another call, which it may have overtaken, run on that one's.
     ///
     /// # Panics
     ///
-    /// With the first panic among the wakers that it ran, after all have run.
+    /// With the first panic among the wakers and callbacks that it ran, after all have run.
     ///
     /// # Examples
     ///
@@ -844,9 +846,11 @@ impl Canceller {
     #[track_caller]
     pub fn cancel_and_wait(&self) -> impl Future<Output = ()> + use<> {
         self.cancel();
-        let node = self.node.node().clone();
-        let mut pending = Vec::new();
-        poll_fn(move |cx| node.poll_ended(&mut pending, cx))
+        let ended = Ended::new(self.node.node().clone());
+        async move {
+            let mut ended = pin!(ended);
+            poll_fn(|cx| ended.as_mut().poll(cx)).await;
+        }
     }
 
     /// Gives up, for this canceller and all its clones, that the context is cancelled when the last of them is dropped.

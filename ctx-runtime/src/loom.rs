@@ -1,7 +1,9 @@
 //! What the rest of the crate takes from `std::sync`, or from loom when its models are run.
 //!
-//! Nothing of ours panics, and nothing of anybody else's runs, while a lock is held. So a poisoned lock can
-//! only mean that an allocation failed; the data is whole, and the lock is taken as if nothing had been.
+//! Nothing of ours panics, and nothing of anybody else's runs, while a lock is held; but for the lock around the future of a
+//! [`Trigger`](crate::context), which is there to keep its polls to one at a time, and which nobody waits for. So a poisoned lock
+//! can only mean that an allocation failed, or that this future has panicked and is not polled again; the data is whole, and the
+//! lock is taken as if nothing had been.
 
 #[cfg(all(test, loom))]
 use loom::sync as imp;

@@ -20,9 +20,11 @@
 //!
 //! # Who holds what
 //!
-//! - Node → `Arc<Deadline>` → alarms; an alarm refers back by `Weak`, and so does the deadline to its owner.
+//! - Node → `Arc<Deadline>` → alarms; an alarm refers back by `Weak`, and the deadline to its owner by a pointer that the owner
+//!   takes back before it dies ([`Owner`]).
 //! - The timer tells everybody below the owner who still waits, whoever has marked them: so a reader has nothing to hand on.
-//!   Only a reader that overtakes a cancel tells those whom it marks, as that cancel will not.
+//!   A cancel that ends the owner takes the timer away; it tells those whom it has marked, and, where a reader has been there
+//!   (`read`), everybody.
 //! - Firing, and the drop of a `Sleep`, come after the lock.
 
 use super::cause::Cause;
@@ -30,7 +32,7 @@ use super::tree::{Owner, Payload, discard, quietly};
 use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicBool, Ordering};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
@@ -56,6 +58,10 @@ thread_local! {
     static TIMED: Cell<Option<runtime::Id>> = const { Cell::new(None) };
 }
 
+/// The runtimes that were found to have no timer, or to be gone, the last ones.
+static UNTIMED: std::sync::Mutex<VecDeque<runtime::Id>> = std::sync::Mutex::new(VecDeque::new());
+const UNTIMED_REMEMBERED: usize = 64;
+
 /// A point in time that ends a node and all below it.
 pub(crate) struct Deadline {
     at: Instant,
@@ -66,6 +72,8 @@ pub(crate) struct Deadline {
     pub(super) owner: Owner,
     /// Something is in `state`, or about to be: so a deadline that nobody waits for is let go without a lock.
     armed: AtomicBool,
+    /// A reader has found it passed, and may have marked nodes whose waiters it has told nothing.
+    read: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -102,6 +110,7 @@ impl Deadline {
             home,
             owner: Owner::new(),
             armed: AtomicBool::new(false),
+            read: AtomicBool::new(false),
             state: Mutex::new(State::default()),
         })
     }
@@ -140,13 +149,17 @@ impl Deadline {
             return false;
         }
         let Some(owner) = self.owner.upgrade() else { return true };
-        // A cancel that is about to mark this subtree takes its timers off: whom it finds marked, it does not tell.
-        let overtakes = owner.has_end();
-        let marking = owner.mark(self.cause.clone());
-        if overtakes {
-            marking.fire(&owner).into_iter().for_each(discard);
-        }
+        // Release, and before the marking: a cancel that finds a node marked by us has seen it, and tells all (`was_read`).
+        self.read.store(true, Ordering::Release);
+        drop(owner.mark(self.cause.clone()));
         true
+    }
+
+    /// Whether a reader may have marked nodes below the owner. A cancel that takes the timer away asks, after its own marking:
+    /// it has told those whom it has marked itself, and the timer would have told the others.
+    pub(super) fn was_read(&self) -> bool {
+        // Acquire: pairs with the Release in `publish_if_passed`.
+        self.read.load(Ordering::Acquire)
     }
 
     /// What the timer does, and a cancel that comes after the deadline: marks and wakes. Returns the first panic.
@@ -155,39 +168,39 @@ impl Deadline {
         let marking = owner.mark(self.cause.clone());
         let alarms = mem::take(&mut self.state.lock().alarms);
         drop(alarms);
-        let first = marking.fire(&owner);
+        let mut first = marking.fire(&owner);
         // And those whom a reader has marked.
-        let others = owner.tell_all();
-        match (first, others) {
-            (Some(first), Some(other)) => {
-                discard(other);
-                Some(first)
-            }
-            (first, other) => first.or(other),
-        }
+        owner.tell_all(&mut first);
+        first
     }
 
-    /// Sees to it that a timer wakes who waits from where this is called.
+    /// Sees to it that a timer wakes who waits from where this is called; if one does already, looks and no more.
     ///
-    /// If it has passed, does that timer's work at once.
+    /// If the deadline has passed, does that timer's work at once.
     pub(super) fn arm(self: &Arc<Self>) {
+        // Release: pairs with the Acquire in `disarm`.
         self.armed.store(true, Ordering::Release);
-        let here = Handle::try_current().ok();
-        let (handle, guard) = {
+        let (here, may_enter) = match Handle::try_current() {
+            Ok(handle) => (Some(handle), true),
+            // Where a thread's locals are being destroyed no runtime can be entered: the sentry alone can help.
+            Err(error) => (None, !error.is_thread_local_destroyed()),
+        };
+        let (handle, sentry_wanted) = {
             let mut state = self.state.lock();
             let alive = |handle: &&Handle| !state.lost.contains(&handle.id());
             let here = here.as_ref().filter(alive);
-            let handle = here.or_else(|| Some(&self.home).filter(alive)).cloned();
+            let handle = here.or(Some(&self.home).filter(|home| may_enter && alive(home))).cloned();
             let handle =
                 handle.filter(|handle| state.alarms.iter().all(|entry| entry.runtime != handle.id()));
             let guard = here.is_none() && !mem::replace(&mut state.guarded, true);
             if let Some(handle) = &handle {
                 state.alarms.push(Entry { runtime: handle.id(), sleep: None });
             }
-            (handle, guard)
+            // Under the lock, so that whoever takes `guarded` back finds the post to be relieved.
+            (handle, guard && Sentry::post(self))
         };
-        if guard {
-            Sentry::post(self);
+        if sentry_wanted {
+            Sentry::start();
         }
         let Some(handle) = handle else { return };
         let alarm = Arc::new(Alarm { deadline: Arc::downgrade(self), runtime: handle.id() });
@@ -215,36 +228,55 @@ impl Deadline {
     }
 
     /// An entry in the wheel of that runtime (`inside` which this is called, or not), and whether the deadline has passed.
-    /// `None` if that runtime has no timer, or is gone: there is no way to ask but to try.
+    /// `None` if that runtime has no timer, or is gone.
     fn sleep_on(
         &self,
         handle: &Handle,
         inside: bool,
         waker: &Waker,
     ) -> Option<(Pin<Box<Unconstrained<Sleep>>>, bool)> {
+        let id = handle.id();
         let make = || {
-            let _inside = (!inside || TIMED.get() != Some(handle.id())).then(|| handle.enter());
+            let _inside = (!inside || TIMED.get() != Some(id)).then(|| handle.enter());
             // Not under the task's budget: it would wake an alarm before its time.
             let mut sleep = Box::pin(unconstrained(tokio::time::sleep_until(self.at)));
             let polled = sleep.as_mut().poll(&mut task::Context::from_waker(waker));
             (sleep, polled.is_ready())
         };
-        panic::catch_unwind(AssertUnwindSafe(make)).map_err(discard).ok()
+        if TIMED.get() == Some(id) {
+            return panic::catch_unwind(AssertUnwindSafe(make)).map_err(discard).ok();
+        }
+        // There is no way to ask a runtime for its timer but to try, which the panic hook reports: so once for each runtime.
+        if lock(&UNTIMED).contains(&id) {
+            return None;
+        }
+        let made = panic::catch_unwind(AssertUnwindSafe(make)).map_err(discard).ok();
+        if made.is_none() {
+            let mut untimed = lock(&UNTIMED);
+            if untimed.len() == UNTIMED_REMEMBERED {
+                untimed.pop_front();
+            }
+            untimed.push_back(id);
+        }
+        made
     }
 
     /// A runtime shuts down with our entry in its wheel. Who waits is woken, to look for another timer.
     fn lose(self: &Arc<Self>, runtime: runtime::Id) {
-        let (owner, entry) = {
+        let (owner, entry, sentry_wanted) = {
             let mut state = self.state.lock();
             state.lost.push(runtime);
             let entry = state.alarms.iter().position(|entry| entry.runtime == runtime);
             let entry = entry.map(|at| state.alarms.swap_remove(at));
-            state.guarded = true;
-            (self.owner.upgrade(), entry)
+            let owner = self.owner.upgrade();
+            let guard = owner.is_some() && !mem::replace(&mut state.guarded, true);
+            (owner, entry, guard && Sentry::post(self))
         };
         drop(entry);
+        if sentry_wanted {
+            Sentry::start();
+        }
         if let Some(owner) = owner {
-            Sentry::post(self);
             owner.rouse();
         }
     }
@@ -275,27 +307,37 @@ impl Wake for Alarm {
 /// The thread that looks after the deadlines that no runtime can be trusted with. It lives while there are any.
 struct Sentry;
 
-type Posts = BTreeMap<(Instant, usize), Weak<Deadline>>;
+/// What the sentry looks after.
+struct Posts {
+    /// By their time and, to tell them apart, their address.
+    deadlines: BTreeMap<(Instant, usize), Weak<Deadline>>,
+    /// There is a thread, or about to be. If none can be had, the runtimes' own timers have to do, and the next post tries
+    /// again.
+    has_thread: bool,
+}
 
-/// The deadlines that it looks after, by their time and, to tell them apart, their address. `None`: there is no thread.
-static POSTS: std::sync::Mutex<Option<Posts>> = std::sync::Mutex::new(None);
+/// Taken with or without a deadline's `state`, and never before it.
+static POSTS: std::sync::Mutex<Posts> =
+    std::sync::Mutex::new(Posts { deadlines: BTreeMap::new(), has_thread: false });
+
+/// There is an earlier deadline than before, or none any more.
 static POSTED: Condvar = Condvar::new();
 
 impl Sentry {
-    fn post(deadline: &Arc<Deadline>) {
+    /// Has the sentry look after this deadline. Returns whether the caller is to [`start`](Self::start) its thread.
+    #[must_use]
+    fn post(deadline: &Arc<Deadline>) -> bool {
         let mut posts = lock(&POSTS);
-        let first = posts.is_none();
         let key = (deadline.at, Arc::as_ptr(deadline).addr());
-        posts.get_or_insert_default().insert(key, Arc::downgrade(deadline));
-        drop(posts);
-        if first {
-            let thread = std::thread::Builder::new().name("ctx-deadlines".to_owned());
-            // Without another thread the runtime's own timer has to do.
-            if thread.spawn(Self::run).is_err() {
-                *lock(&POSTS) = None;
-            }
-        } else {
-            POSTED.notify_one();
+        posts.deadlines.insert(key, Arc::downgrade(deadline));
+        POSTED.notify_one();
+        !mem::replace(&mut posts.has_thread, true)
+    }
+
+    fn start() {
+        let thread = std::thread::Builder::new().name("ctx-deadlines".to_owned());
+        if thread.spawn(Self::run).is_err() {
+            lock(&POSTS).has_thread = false;
         }
     }
 
@@ -303,26 +345,24 @@ impl Sentry {
     fn relieve(deadline: &Deadline) {
         let mut posts = lock(&POSTS);
         let key = (deadline.at, ptr::from_ref(deadline).addr());
-        let weak = posts.as_mut().and_then(|all| all.remove(&key));
+        let weak = posts.deadlines.remove(&key);
+        if posts.deadlines.is_empty() {
+            POSTED.notify_one();
+        }
         drop(posts);
         drop(weak);
     }
 
     fn run() {
         let mut posts = lock(&POSTS);
-        loop {
-            let all = posts.get_or_insert_default();
-            let Some((&key, deadline)) = all.first_key_value() else {
-                *posts = None;
-                return;
-            };
+        while let Some((&key, deadline)) = posts.deadlines.first_key_value() {
             let left = key.0.saturating_duration_since(Instant::now());
             if !left.is_zero() {
                 posts = POSTED.wait_timeout(posts, left).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
             let deadline = deadline.upgrade();
-            all.remove(&key);
+            posts.deadlines.remove(&key);
             drop(posts);
             // A panic was reported by the panic hook when it happened; the others go on (C6).
             quietly(|| {
@@ -332,6 +372,7 @@ impl Sentry {
             });
             posts = lock(&POSTS);
         }
+        posts.has_thread = false;
     }
 }
 
@@ -341,6 +382,10 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Tokio's time, also where the thread's locals are gone: there `Instant::now` panics under `test-util`.
 pub(super) fn now() -> Instant {
+    // Who is in a task has its locals, and this is the cheaper look.
+    if tokio::task::try_id().is_some() {
+        return Instant::now();
+    }
     match Handle::try_current() {
         Err(error) if error.is_thread_local_destroyed() => std::time::Instant::now().into(),
         _ => Instant::now(),

@@ -120,6 +120,13 @@ impl EndCell {
         self.0.store(end.0.as_ptr(), Ordering::Release);
     }
 
+    /// Whether the end has an error of the user's, whose destructor is the user's.
+    #[inline]
+    pub(super) fn is_custom(&self) -> bool {
+        let word = NonNull::new(self.0.load(Ordering::Relaxed)).map(|word| ManuallyDrop::new(Word(word)));
+        word.is_some_and(|word| word.tag() == 0)
+    }
+
     #[inline]
     pub(super) fn get(&self) -> Option<Word> {
         let word = NonNull::new(self.0.load(Ordering::Acquire))?;

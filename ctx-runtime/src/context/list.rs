@@ -87,7 +87,21 @@ impl<T: Linked> List<T> {
 
     /// The elements from front to back.
     pub(super) fn iter(&self) -> impl Iterator<Item = NonNull<T>> + '_ {
+        // SAFETY: no element to be in this list.
+        unsafe { self.iter_after(None) }
+    }
+
+    /// The elements behind this one, or all.
+    ///
+    /// # Safety
+    ///
+    /// `place` is in this very list.
+    pub(super) unsafe fn iter_after(
+        &self,
+        place: Option<NonNull<T>>,
+    ) -> impl Iterator<Item = NonNull<T>> + '_ {
         // SAFETY: in this list, so alive; the borrow keeps the list from changing.
-        std::iter::successors(self.head, |element| unsafe { element.as_ref() }.link().next.get())
+        let next = |element: &NonNull<T>| unsafe { element.as_ref() }.link().next.get();
+        std::iter::successors(place.as_ref().map_or(self.head, next), next)
     }
 }

@@ -161,6 +161,42 @@ fn a_context_merged_while_a_parent_is_cancelled_is_done() {
 }
 
 #[test]
+fn a_callback_of_a_merged_context_runs_once_though_both_parents_are_cancelled() {
+    model(|| {
+        let ((one, one_canceller), (other, other_canceller)) = (root(), root());
+        let merged = one.merge(&other);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        let cancel = thread::spawn(move || one_canceller.cancel());
+        merged.after_func(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        drop(merged);
+        other_canceller.cancel();
+        cancel.join().unwrap();
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_merged_context_reached_in_two_ways_is_marked_when_either_cancel_returns() {
+    model(|| {
+        let (top, canceller) = root();
+        let (side, side_canceller) = top.with_cancel();
+        let merged = top.merge(&side);
+        let (leaf, _keep) = merged.with_cancel();
+        let seen = leaf.clone();
+        let cancel = thread::spawn(move || {
+            side_canceller.cancel();
+            assert!(seen.is_done());
+        });
+        canceller.cancel();
+        assert!(merged.is_done() && leaf.is_done());
+        cancel.join().unwrap();
+    });
+}
+
+#[test]
 fn a_waiter_that_registers_while_a_cancel_runs_is_woken() {
     model(|| {
         let (parent, canceller) = root();

@@ -9,12 +9,12 @@ use super::Context;
 use super::cause::Cause;
 #[cfg(feature = "tokio-util")]
 use super::cause::Reason;
-use super::tree::{Extra, Kind, NodeRef, Own, Owner};
+use super::tree::{Extra, Kind, NodeRef, Own, Owner, quietly};
 use crate::loom::Mutex;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{self, Wake, Waker};
 use tokio::task::coop::unconstrained;
@@ -26,29 +26,38 @@ pub(crate) struct Trigger {
     pub(super) owner: Owner,
     /// `None` when it has been ready.
     source: Mutex<Option<Source>>,
-    /// It was woken, and not polled since.
-    woken: AtomicBool,
+    /// How often it was woken since a poll began; 0 if none is going on. Who counts it up from 0 polls, and until no more
+    /// were counted meanwhile.
+    wakes: AtomicUsize,
 }
 
 impl Trigger {
-    /// Polls the source, unless another thread does: then that one polls once more.
+    /// Polls the source, unless somebody does already, here or on another thread: then that one polls once more.
     fn poll(self: &Arc<Self>) {
-        // Release: pairs with the Acquire below, so that the poll sees what came before the wake.
-        self.woken.store(true, Ordering::Release);
-        while self.woken.load(Ordering::Acquire) {
-            let Some(mut guard) = self.source.try_lock() else { return };
-            self.woken.store(false, Ordering::Relaxed);
-            let Some(source) = guard.as_mut() else { return };
-            let waker = Waker::from(Arc::new(Pull(Arc::downgrade(self))));
-            let polled = source.as_mut().poll(&mut task::Context::from_waker(&waker));
-            let task::Poll::Ready(cause) = polled else { continue };
-            let over = guard.take();
-            drop(guard);
-            drop(over);
-            if let Some(node) = self.owner.upgrade() {
-                node.cancel(cause);
-            }
+        // AcqRel, here and below: a poll sees what came before each wake that it answers.
+        if self.wakes.fetch_add(1, Ordering::AcqRel) > 0 {
             return;
+        }
+        let waker = Waker::from(Arc::new(Pull(Arc::downgrade(self))));
+        let mut answered = 1;
+        loop {
+            let mut guard = self.source.lock();
+            let Some(source) = guard.as_mut() else { return };
+            if let task::Poll::Ready(cause) = source.as_mut().poll(&mut task::Context::from_waker(&waker)) {
+                // Nobody polls it any more: `wakes` stays above 0.
+                let over = guard.take();
+                drop(guard);
+                drop(over);
+                if let Some(node) = self.owner.upgrade() {
+                    node.cancel(cause);
+                }
+                return;
+            }
+            drop(guard);
+            match self.wakes.compare_exchange(answered, 0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(now) => answered = now,
+            }
         }
     }
 }
@@ -59,7 +68,9 @@ struct Pull(Weak<Trigger>);
 impl Wake for Pull {
     fn wake(self: Arc<Self>) {
         if let Some(trigger) = self.0.upgrade() {
-            trigger.poll();
+            // A callback of the context that panics was reported by the panic hook, and must not unwind into whoever wakes:
+            // a token that is being cancelled has others to wake.
+            quietly(|| trigger.poll());
         }
     }
 }
@@ -76,7 +87,7 @@ impl Context {
             owner: Owner::new(),
             // Not under a task's budget: it is polled where there may be none left.
             source: Mutex::new(Some(Box::pin(unconstrained(source)))),
-            woken: AtomicBool::new(false),
+            wakes: AtomicUsize::new(0),
         });
         let own = Own::Extra(Box::new(Extra::Source(Arc::clone(&trigger))));
         let node = NodeRef::new(kind, self.node.as_ref(), own, made);
@@ -151,7 +162,7 @@ impl Context {
         })
     }
 
-    /// Returns a token that is cancelled when this context is done, before the `cancel` that ends it returns.
+    /// Returns a token that is cancelled when this context is done, by the `cancel` that marks it so, before that returns.
     ///
     /// For calling code that speaks tokio-util. Cancelling the token does not end this context. What ties it to this context is
     /// held until the context is done, so under one that lives long, make one token and hand out its children.

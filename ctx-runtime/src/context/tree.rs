@@ -51,7 +51,7 @@ pub(super) use self::refs::Owner;
 use self::refs::{CANCELLER, REF};
 pub(crate) use self::refs::{CancellerRef, NodeRef};
 use self::waiting::Waiter;
-pub(crate) use self::waiting::{Registered, Registration, Wait};
+pub(crate) use self::waiting::{Ended, Registered, Registration, Wait};
 use super::cause::Cause;
 use super::deadline::Deadline;
 use super::end::{EndCell, Word};
@@ -191,11 +191,6 @@ impl Node {
         self.end.is_set() || self.deadline.as_ref().is_some_and(|deadline| deadline.publish_if_passed())
     }
 
-    /// Whether an end was published; the clock is not asked.
-    pub(super) fn has_end(&self) -> bool {
-        self.end.is_set()
-    }
-
     /// Why this node has ended, if it has.
     pub(crate) fn cause(&self) -> Option<Cause> {
         if self.is_done() { self.end.get().map(Cause::from_word) } else { None }
@@ -291,7 +286,10 @@ impl NodeRef {
                 }
             }
         }
-        Self(node)
+        let node = Self(node);
+        // Again: a parent that has become inert since the look above may not have found it in its list.
+        node.settle_inert();
+        node
     }
 
     #[inline]

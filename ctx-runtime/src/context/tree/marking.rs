@@ -1,7 +1,7 @@
 //! The cancel: marking, settling, firing; and what becomes of those whom no cancel can reach any more.
 
 use super::refs::{CANCELLER, NodeRef, try_ref};
-use super::waiting::Slot;
+use super::waiting::{Slot, take_waiter};
 use super::{Extra, Node, Payload, discard};
 use crate::context::cause::Cause;
 use crate::context::deadline;
@@ -47,18 +47,14 @@ impl NodeRef {
         Marking::of(self, cause)
     }
 
-    /// Tells all who wait at or below this node, from the top down, whoever has marked it. Returns the first panic among them.
-    pub(in crate::context) fn tell_all(&self) -> Option<Payload> {
-        let mut first = None;
+    /// Tells all who wait at or below this node and are done, from the top down, whoever has marked them. Keeps the first
+    /// panic among them.
+    pub(in crate::context) fn tell_all(&self, first: &mut Option<Payload>) {
         for node in Self::descend(vec![self.clone()]) {
-            if !node.end.is_set() {
-                continue;
-            }
-            while let Some(waiter) = node.take_waiter() {
-                tell(waiter, &mut first);
+            if node.end.is_set() {
+                node.tell_waiters(first);
             }
         }
-        first
     }
 
     /// Wakes all who wait at or below this node, though it has not ended: what they relied on is gone. Callbacks stay.
@@ -232,11 +228,12 @@ impl Marking {
     pub(in crate::context) fn fire(self, top: &NodeRef) -> Option<Payload> {
         let mut first = None;
         for node in self.fires_top.then_some(top).into_iter().chain(&self.fires) {
+            node.tell_waiters(&mut first);
             if let (true, Some(deadline)) = (node.owns_deadline, &node.deadline) {
                 deadline.disarm();
-            }
-            while let Some(waiter) = node.take_waiter() {
-                tell(waiter, &mut first);
+                if deadline.was_read() {
+                    node.tell_all(&mut first);
+                }
             }
         }
         first
@@ -244,6 +241,18 @@ impl Marking {
 }
 
 impl Node {
+    /// Wakes and calls those who wait at this node, and keeps the first panic.
+    fn tell_waiters(&self, first: &mut Option<Payload>) {
+        while let Some(waiter) = take_waiter(self) {
+            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell())) {
+                match first {
+                    None => *first = Some(payload),
+                    Some(_) => discard(payload),
+                }
+            }
+        }
+    }
+
     /// Whether nothing but its parents could end this node, and none of them can.
     pub(super) fn has_no_ender(&self) -> bool {
         // Acquire: pairs with the Release in `CancellerRef::drop`.
@@ -257,15 +266,5 @@ impl Node {
     pub(super) fn is_inert(&self) -> bool {
         let _listeners = self.lock();
         self.inert.load(Ordering::Relaxed)
-    }
-}
-
-/// Wakes or calls one who waits, and keeps the first panic.
-fn tell(waiter: Slot, first: &mut Option<Payload>) {
-    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell())) {
-        match first {
-            None => *first = Some(payload),
-            Some(_) => discard(payload),
-        }
     }
 }

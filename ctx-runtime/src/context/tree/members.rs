@@ -2,17 +2,17 @@
 
 use super::marking::resolve;
 use super::refs::{NodeRef, try_ref};
+use super::waiting::{Queue, Waiter, take_waiter};
 use super::{Extra, Node};
-#[cfg(not(all(test, loom)))]
 use crate::context::list::List;
+use crate::context::lock::Lock;
+#[cfg(not(all(test, loom)))]
 use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicBool, Ordering};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::mem;
 use std::ptr::{self, NonNull};
-use std::task::{self, Poll, Waker};
 
 /// What a report says of a generator: kept in its node, for as long as anybody refers to it.
 pub(crate) struct Member {
@@ -20,43 +20,36 @@ pub(crate) struct Member {
     /// The body is gone, clean-up included.
     ended: AtomicBool,
     /// Those who wait for that.
-    waiting: Mutex<Vec<Waker>>,
+    waiters: Lock<List<Waiter>>,
 }
 
 impl Member {
     pub(crate) fn new(name: Cow<'static, str>) -> Self {
-        Self { name, ended: AtomicBool::new(false), waiting: Mutex::new(Vec::new()) }
+        Self { name, ended: AtomicBool::new(false), waiters: Lock::new(List::new()) }
     }
 
     pub(crate) fn set_ended(&self) {
         // Release: pairs with the Acquire in `is_alive`, so that who misses it in a report sees what it did.
         self.ended.store(true, Ordering::Release);
-        let waiting = mem::take(&mut *self.waiting.lock());
-        for waker in waiting {
+        while let Some(waiter) = take_waiter(self) {
             // A waker that panics was reported by the panic hook, and must not keep the others from waking.
-            super::quietly(|| waker.wake());
+            super::quietly(|| waiter.tell());
         }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
         !self.ended.load(Ordering::Acquire)
     }
+}
 
-    fn poll_ended(&self, cx: &task::Context<'_>) -> Poll<()> {
-        if self.is_alive() {
-            let waker = cx.waker().clone();
-            let mut waiting = self.waiting.lock();
-            let surplus = if waiting.iter().any(|other| other.will_wake(&waker)) {
-                Some(waker)
-            } else {
-                waiting.push(waker);
-                None
-            };
-            drop(waiting);
-            drop(surplus);
-        }
-        // Again: an end that came after the look above did not know of this waker.
-        if self.is_alive() { Poll::Pending } else { Poll::Ready(()) }
+/// The end of a generator.
+impl Queue for Member {
+    fn is_over(&self) -> bool {
+        !self.is_alive()
+    }
+
+    fn locked<R>(&self, act: impl FnOnce(&mut List<Waiter>) -> R) -> R {
+        act(&mut self.waiters.lock())
     }
 }
 
@@ -67,6 +60,14 @@ static ROOTS: [Mutex<List<Node>>; 16] = [const { Mutex::new(List::new()) }; 16];
 thread_local! {
     /// The generator whose body this thread polls.
     static WITHIN: Cell<Option<NonNull<Node>>> = const { Cell::new(None) };
+}
+
+/// How far a walk down a list of children has come.
+struct Place {
+    element: NonNull<Node>,
+    /// What the element stands for, so that it stays in the list: a child leaves when its last reference is gone (invariant 3),
+    /// and takes its relay out then (invariant 7).
+    _keep: NodeRef,
 }
 
 /// Runs `poll` as the body of the generator that `node` is of.
@@ -92,6 +93,11 @@ fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
 /// Whether this thread polls the body of the generator that `node` is of.
 pub(crate) fn is_within(node: &NodeRef) -> bool {
     WITHIN.get() == Some(node.0)
+}
+
+/// Whether this thread polls the body of a generator at or below `node`.
+pub(super) fn is_within_below(node: &Node) -> bool {
+    with_current(|current| current.is_some_and(|current| current.is_below(node)))
 }
 
 /// Whether this thread polls the body of a generator that has been stopped.
@@ -134,34 +140,35 @@ impl Node {
 impl NodeRef {
     /// Puts the root above this node on the list that the report of the process reads.
     pub(crate) fn register(&self) {
-        let mut node: &Node = self;
-        // Acquire: pairs with the Release below; a registered node's root is in the list.
-        while !node.registered.load(Ordering::Acquire) {
-            if let Some(parent) = node.parent {
-                // SAFETY: a node owns a reference to its parent.
-                node = unsafe { parent.as_ref() };
-                continue;
+        let mut at = self.0;
+        loop {
+            // SAFETY: this node, or an ancestor that it keeps alive.
+            let node = unsafe { at.as_ref() };
+            // Acquire: pairs with the Release below; a registered node's root is in the list.
+            if node.registered.load(Ordering::Acquire) {
+                break;
             }
-            #[cfg(not(all(test, loom)))]
-            {
-                let root = NonNull::from(node);
-                let mut roots = shard(root).lock();
-                if !node.registered.load(Ordering::Relaxed) {
-                    // SAFETY: alive, without a parent, so in no list; `free` takes it out.
-                    unsafe { roots.push_back(root) };
-                    node.registered.store(true, Ordering::Release);
+            let Some(parent) = node.parent else {
+                #[cfg(not(all(test, loom)))]
+                {
+                    let mut roots = shard(at).lock();
+                    if !node.registered.load(Ordering::Relaxed) {
+                        // SAFETY: alive, without a parent, so in no list; `free` takes it out.
+                        unsafe { roots.push_back(at) };
+                        node.registered.store(true, Ordering::Release);
+                    }
                 }
-            }
-            break;
+                break;
+            };
+            at = parent;
         }
         // So that the next start from here has not far to go.
         let mut node: &Node = self;
-        while let Some(parent) = node.parent {
+        while let Some(parent) = node.parent() {
             if node.registered.swap(true, Ordering::Release) {
                 break;
             }
-            // SAFETY: a node owns a reference to its parent.
-            node = unsafe { parent.as_ref() };
+            node = parent;
         }
     }
 
@@ -172,14 +179,16 @@ impl NodeRef {
         let mut at = 0;
         while at < order.len() {
             let node = NodeRef::clone(&order[at]);
-            for child in node.lock().children.iter() {
-                // SAFETY: in the list whose lock is held.
-                let child = unsafe { resolve(child) };
-                // SAFETY: as above.
-                let Some(child) = (unsafe { try_ref(child) }) else { continue };
+            let mut place = None;
+            loop {
+                let batch = node.children_after(&mut place);
+                let is_last = batch.is_empty();
                 // Only a merged node is reached in two ways.
-                if child.other_parent().is_none() || seen.insert(child.0) {
-                    order.push(child);
+                order.extend(
+                    batch.into_iter().filter(|child| child.other_parent().is_none() || seen.insert(child.0)),
+                );
+                if is_last {
+                    break;
                 }
             }
             at += 1;
@@ -187,38 +196,38 @@ impl NodeRef {
         order
     }
 
+    /// Some of the children, from `place` on, which is moved forward; none if there are no more. So no list is held for
+    /// longer than a number of entries takes, however long it is.
+    fn children_after(&self, place: &mut Option<Place>) -> Vec<NodeRef> {
+        const BATCH: usize = 64;
+
+        let mut batch = Vec::new();
+        let mut last = None;
+        let listeners = self.lock();
+        // SAFETY: `place` keeps its element in the list of this node.
+        let children = unsafe { listeners.children.iter_after(place.as_ref().map(|place| place.element)) };
+        for element in children {
+            // SAFETY: in the list whose lock is held.
+            let child = unsafe { resolve(element) };
+            // SAFETY: as above. One that is dying is passed over.
+            let Some(child) = (unsafe { try_ref(child) }) else { continue };
+            last = Some(element);
+            batch.push(child);
+            if batch.len() == BATCH {
+                break;
+            }
+        }
+        drop(listeners);
+        // Outside the lock, which the last reference takes: the old place goes.
+        *place = last.zip(batch.last().cloned()).map(|(element, keep)| Place { element, _keep: keep });
+        batch
+    }
+
     /// The members alive below `tops` and at them.
     pub(crate) fn members(tops: Vec<NodeRef>) -> Vec<NodeRef> {
         let mut members = Self::descend(tops);
         members.retain(|node| node.member().is_some_and(Member::is_alive));
         members
-    }
-
-    /// Ready when every generator at or below this node has ended.
-    ///
-    /// `pending` is what the last call has left to wait for; empty at first.
-    ///
-    /// # Panics
-    ///
-    /// If called from within the body of one of them.
-    pub(crate) fn poll_ended(&self, pending: &mut Vec<NodeRef>, cx: &task::Context<'_>) -> Poll<()> {
-        assert!(
-            !with_current(|current| current.is_some_and(|current| current.is_below(self))),
-            "`cancel_and_wait` was called from within a generator below the context that it cancels, \
-             and would wait for itself: call `cancel` there, or wait in a task that is not below it"
-        );
-        loop {
-            while let Some(node) = pending.last() {
-                if node.member().is_some_and(|member| member.poll_ended(cx).is_pending()) {
-                    return Poll::Pending;
-                }
-                pending.pop();
-            }
-            *pending = Self::members(vec![self.clone()]);
-            if pending.is_empty() {
-                return Poll::Ready(());
-            }
-        }
     }
 
     /// The roots that a generator was started below.

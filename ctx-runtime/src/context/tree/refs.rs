@@ -2,13 +2,15 @@
 
 #[cfg(not(all(test, loom)))]
 use super::members::shard;
-use super::{Extra, Node};
+use super::{Extra, Node, Payload, discard};
 use crate::context::cause::{Cause, Reason};
 use crate::context::lock::Lock;
 use crate::loom::atomic::Ordering;
 use std::mem;
 use std::ops::Deref;
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
+use std::thread;
 
 /// One reference.
 pub(super) const REF: u64 = 1;
@@ -49,22 +51,34 @@ unsafe fn count_down(node: NonNull<Node>, less: u64) {
 
 /// Frees a node, and each ancestor to which it owned the last reference: not by recursion (C7).
 ///
+/// A cause's destructor that panics keeps nothing from being freed; the first panic goes on when all is done.
+///
 /// # Safety
 ///
 /// The node's count has just come to zero.
 unsafe fn free_upwards(node: NonNull<Node>) {
     let mut node = node;
     let mut others = Vec::new();
+    let mut first = None;
     loop {
         // SAFETY: alive until it is freed below.
         let this = unsafe { node.as_ref() };
         // A load and not a fence, which the thread sanitizer does not understand.
         this.counts.load(Ordering::Acquire);
         // SAFETY: its count is zero, and this is the only one to have brought it there.
-        let (mut parent, other) = unsafe { free(node) };
+        let Freed { mut parent, other, panic } = unsafe { free(node) };
         others.extend(other);
+        match (&first, panic) {
+            (None, panic) => first = panic,
+            (Some(_), panic) => panic.into_iter().for_each(discard),
+        }
         node = loop {
-            let Some(above) = parent.take().or_else(|| others.pop()) else { return };
+            let Some(above) = parent.take().or_else(|| others.pop()) else {
+                return match first {
+                    Some(payload) if !thread::panicking() => panic::resume_unwind(payload),
+                    first => first.into_iter().for_each(discard),
+                };
+            };
             // SAFETY: the freed child owned a reference.
             let this = unsafe { above.as_ref() };
             if this.counts.fetch_sub(REF, Ordering::Release) == REF {
@@ -107,12 +121,19 @@ impl Drop for NodeRef {
     }
 }
 
-/// Takes the node out of every list and frees it. Returns the references to its parents, which it owned.
+/// What is left of a node: the references to its parents, which it owned, and the panic of a destructor.
+struct Freed {
+    parent: Option<NonNull<Node>>,
+    other: Option<NonNull<Node>>,
+    panic: Option<Payload>,
+}
+
+/// Takes the node out of every list and frees it.
 ///
 /// # Safety
 ///
 /// The node's count of references has come to zero, and it is freed once.
-unsafe fn free(node: NonNull<Node>) -> (Option<NonNull<Node>>, Option<NonNull<Node>>) {
+unsafe fn free(node: NonNull<Node>) -> Freed {
     // SAFETY: alive until it is freed below.
     let this = unsafe { node.as_ref() };
     let parent = this.parent;
@@ -142,9 +163,16 @@ unsafe fn free(node: NonNull<Node>) -> (Option<NonNull<Node>>, Option<NonNull<No
     if let Some(Extra::Source(trigger)) = this.extra.as_deref() {
         trigger.owner.clear();
     }
+    let runs_destructors = this.end.is_custom() || this.deadline.is_some() || this.extra.is_some();
     // SAFETY: made by `Box::leak`; nobody can find it any more.
-    drop(unsafe { Box::from_raw(node.as_ptr()) });
-    (parent, other)
+    let node = unsafe { Box::from_raw(node.as_ptr()) };
+    let panic = if runs_destructors {
+        panic::catch_unwind(AssertUnwindSafe(|| drop(node))).err()
+    } else {
+        drop(node);
+        None
+    };
+    Freed { parent, other, panic }
 }
 
 /// Takes a node out of its parent's list.

@@ -1,8 +1,9 @@
 //! Those who wait for a node's end: futures and callbacks.
 
 use super::Node;
+use super::members::is_within_below;
 use super::refs::NodeRef;
-use crate::context::list::{Link, Linked};
+use crate::context::list::{Link, Linked, List};
 use crate::loom::atomic::Ordering;
 use std::cell::UnsafeCell;
 use std::marker::PhantomPinned;
@@ -12,18 +13,96 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
-/// One that waits for a node's end: in a future, so that waiting needs no allocation, or in a [`Registration`].
+/// One that waits for what happens to a node: in a future, so that waiting needs no allocation, or in a [`Registration`].
 pub(super) struct Waiter {
     link: Link<Waiter>,
-    /// Looked at under the node's lock only.
+    /// Looked at under the queue's lock only.
     slot: UnsafeCell<Slot>,
     _pinned: PhantomPinned,
 }
 
+/// Where waiters are listed until what they wait for has happened.
+pub(super) trait Queue {
+    /// Whether it has happened: whoever makes it so takes all waiters out after that.
+    fn is_over(&self) -> bool;
+
+    fn locked<R>(&self, act: impl FnOnce(&mut List<Waiter>) -> R) -> R;
+}
+
+/// A node's end.
+impl Queue for Node {
+    fn is_over(&self) -> bool {
+        self.end.is_set()
+    }
+
+    fn locked<R>(&self, act: impl FnOnce(&mut List<Waiter>) -> R) -> R {
+        act(&mut self.lock().waiters)
+    }
+}
+
 impl Waiter {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { link: Link::new(), slot: UnsafeCell::new(Slot::Idle), _pinned: PhantomPinned }
     }
+
+    /// Pending, and `waker` in the queue, unless it is over.
+    ///
+    /// # Safety
+    ///
+    /// The waiter is pinned and always used with this queue, or was taken out of the last one by [`leave`](Self::leave). It
+    /// leaves before it dies.
+    pub(super) unsafe fn wait(&self, queue: &impl Queue, waker: &Waker) -> Poll<()> {
+        // SAFETY: under the queue's lock.
+        let same =
+            |slot: *mut Slot| matches!(unsafe { &*slot }, Slot::Waker(listed) if listed.will_wake(waker));
+        if queue.locked(|_| same(self.slot.get())) {
+            return Poll::Pending;
+        }
+        // A waker's clone and drop are the executor's code: outside the lock (C5).
+        let new = Slot::Waker(waker.clone());
+        let replaced = queue.locked(|waiters| {
+            // Again, under the lock: what happened after the caller's look does not see us, so we must see it.
+            if queue.is_over() {
+                return Err(new);
+            }
+            // SAFETY: under the queue's lock.
+            let replaced = mem::replace(unsafe { &mut *self.slot.get() }, new);
+            if matches!(replaced, Slot::Idle) {
+                // SAFETY: in no list; pinned and to leave before it dies, by the caller's word.
+                unsafe { waiters.push_back(NonNull::from(self)) };
+            }
+            Ok(replaced)
+        });
+        if replaced.is_ok() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Takes itself out of the queue, if it is in there. Returns what it was to tell.
+    ///
+    /// # Safety
+    ///
+    /// If it is listed, then in this queue.
+    pub(super) unsafe fn leave(&self, queue: &impl Queue) -> Slot {
+        queue.locked(|waiters| {
+            // SAFETY: under the queue's lock.
+            let slot = mem::replace(unsafe { &mut *self.slot.get() }, Slot::Idle);
+            if !matches!(slot, Slot::Idle) {
+                // SAFETY: listed, so in this queue, by the caller's word.
+                unsafe { waiters.remove(NonNull::from(self)) };
+            }
+            slot
+        })
+    }
+}
+
+/// Takes one waiter out, with what is to be woken or called.
+pub(super) fn take_waiter(queue: &impl Queue) -> Option<Slot> {
+    queue.locked(|waiters| {
+        let waiter = waiters.pop_front()?;
+        // SAFETY: it was in this list, and lives at least until the lock is free.
+        let waiter = unsafe { waiter.as_ref() };
+        // SAFETY: only the lock's holder looks at a slot.
+        Some(mem::replace(unsafe { &mut *waiter.slot.get() }, Slot::Idle))
+    })
 }
 
 pub(super) enum Slot {
@@ -99,17 +178,8 @@ impl Registration {
 
     /// Takes the callback back. `None` if it was called, is about to be, or was taken back before.
     pub(crate) fn stop(&self) -> Option<Box<dyn FnOnce() + Send>> {
-        let slot = {
-            let mut listeners = self.node.lock();
-            // SAFETY: under the node's lock.
-            let slot = mem::replace(unsafe { &mut *self.waiter.slot.get() }, Slot::Idle);
-            if matches!(slot, Slot::Callback { .. }) {
-                // SAFETY: listed, so in this node's list.
-                unsafe { listeners.waiters.remove(NonNull::from(&self.waiter)) };
-            }
-            slot
-        };
-        match slot {
+        // SAFETY: it was listed in its node's queue only.
+        match unsafe { self.waiter.leave(&*self.node) } {
             Slot::Callback { run, .. } => Some(run),
             Slot::Idle | Slot::Waker(_) => None,
         }
@@ -148,85 +218,103 @@ impl Wait {
         if node.is_done() {
             return Poll::Ready(());
         }
-        if this.registered && Self::still_listed(node, &this.waiter, cx.waker()) {
-            return Poll::Pending;
+        this.registered = true;
+        // SAFETY: pinned, always in this node's queue, and `drop` takes it out.
+        if unsafe { this.waiter.wait(&**node, cx.waker()) }.is_ready() {
+            return Poll::Ready(());
         }
-        // A waker's clone and drop are the executor's code: outside the lock (C5).
-        let waker = cx.waker().clone();
-        let replaced = {
-            let mut listeners = node.lock();
-            // Again, under the lock: a cancel after the look above does not see us, so we must see it.
-            if node.end.is_set() {
-                return Poll::Ready(());
-            }
-            // SAFETY: under the node's lock.
-            let slot = unsafe { &mut *this.waiter.slot.get() };
-            let replaced = mem::replace(slot, Slot::Waker(waker));
-            if matches!(replaced, Slot::Idle) {
-                // SAFETY: in no list; pinned, and `drop` takes it out before it dies.
-                unsafe { listeners.waiters.push_back(NonNull::from(&this.waiter)) };
-            }
-            this.registered = true;
-            replaced
-        };
-        drop(replaced);
-        // From here on somebody is to be woken, so the deadline needs its timer.
         if let Some(deadline) = &node.deadline {
+            // From here on somebody is to be woken, here: so the deadline needs its timer on this runtime.
             deadline.arm();
         }
         if node.end.is_set() { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    /// Whether the waiter is in the list with this waker.
-    fn still_listed(node: &Node, waiter: &Waiter, waker: &Waker) -> bool {
-        let _listeners = node.lock();
-        // SAFETY: under the node's lock.
-        matches!(unsafe { &*waiter.slot.get() }, Slot::Waker(listed) if listed.will_wake(waker))
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        let (Some(node), true) = (&self.node, self.registered) else { return };
-        let mut listeners = node.lock();
-        // SAFETY: under the node's lock.
-        let slot = mem::replace(unsafe { &mut *self.waiter.slot.get() }, Slot::Idle);
-        if matches!(slot, Slot::Waker(_)) {
-            // SAFETY: listed, so in this node's list.
-            unsafe { listeners.waiters.remove(NonNull::from(&self.waiter)) };
+        if let (Some(node), true) = (&self.node, self.registered) {
+            // SAFETY: it was listed in its node's queue only.
+            drop(unsafe { self.waiter.leave(&**node) });
         }
-        drop(listeners);
-        drop(slot);
     }
 }
 
 impl Node {
-    /// Takes one waiter out, with what is to be woken or called.
-    pub(super) fn take_waiter(&self) -> Option<Slot> {
-        let mut listeners = self.lock();
-        let waiter = listeners.waiters.pop_front()?;
-        // SAFETY: it was in this list, and lives at least until the lock is free.
-        let waiter = unsafe { waiter.as_ref() };
-        // SAFETY: only the lock's holder looks at a slot.
-        Some(mem::replace(unsafe { &mut *waiter.slot.get() }, Slot::Idle))
-    }
-
     /// Takes out the waiters that are wakers, or those that are callbacks.
     pub(super) fn take_waiters(&self, wanted: fn(&Slot) -> bool) -> Vec<Slot> {
-        let mut listeners = self.lock();
-        let mut taken = Vec::new();
-        let all: Vec<_> = listeners.waiters.iter().collect();
-        for waiter in all {
-            // SAFETY: in the list whose lock is held.
-            let this = unsafe { waiter.as_ref() };
-            // SAFETY: only the lock's holder looks at a slot.
-            let slot = unsafe { &mut *this.slot.get() };
-            if wanted(slot) {
-                // SAFETY: in this list.
-                unsafe { listeners.waiters.remove(waiter) };
-                taken.push(mem::replace(slot, Slot::Idle));
+        self.locked(|waiters| {
+            let mut taken = Vec::new();
+            let all: Vec<_> = waiters.iter().collect();
+            for waiter in all {
+                // SAFETY: in the list whose lock is held.
+                let this = unsafe { waiter.as_ref() };
+                // SAFETY: only the lock's holder looks at a slot.
+                let slot = unsafe { &mut *this.slot.get() };
+                if wanted(slot) {
+                    // SAFETY: in this list.
+                    unsafe { waiters.remove(waiter) };
+                    taken.push(mem::replace(slot, Slot::Idle));
+                }
+            }
+            taken
+        })
+    }
+}
+
+/// Waits until every generator at or below a node has ended, its clean-up included.
+pub(crate) struct Ended {
+    top: NodeRef,
+    /// What was found alive and is still to be waited for: the last one first, in whose queue the waiter may be.
+    pending: Vec<NodeRef>,
+    waiter: Waiter,
+}
+
+// SAFETY: the waiter is touched under the queue's lock; the rest is `Send`.
+unsafe impl Send for Ended {}
+
+// SAFETY: a shared `Ended` gives nothing away.
+unsafe impl Sync for Ended {}
+
+impl Ended {
+    pub(crate) fn new(top: NodeRef) -> Self {
+        Self { top, pending: Vec::new(), waiter: Waiter::new() }
+    }
+
+    /// # Panics
+    ///
+    /// If called from within the body of one of those that it waits for.
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &task::Context<'_>) -> Poll<()> {
+        assert!(
+            !is_within_below(&self.top),
+            "`cancel_and_wait` was called from within a generator below the context that it cancels, \
+             and would wait for itself: call `cancel` there, or wait in a task that is not below it"
+        );
+        // SAFETY: nothing is moved out: the waiter stays where it is.
+        let this = unsafe { self.get_unchecked_mut() };
+        loop {
+            while let Some(member) = this.pending.last().and_then(|node| node.member()) {
+                // SAFETY: pinned, in this member's queue until it has left below, or when it is dropped.
+                if !member.is_over() && unsafe { this.waiter.wait(member, cx.waker()) }.is_pending() {
+                    return Poll::Pending;
+                }
+                // SAFETY: it was in no other queue since it left the last one.
+                drop(unsafe { this.waiter.leave(member) });
+                this.pending.pop();
+            }
+            this.pending = NodeRef::members(vec![this.top.clone()]);
+            if this.pending.is_empty() {
+                return Poll::Ready(());
             }
         }
-        taken
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(member) = self.pending.last().and_then(|node| node.member()) {
+            // SAFETY: it is in the queue of the last one, or in none.
+            drop(unsafe { self.waiter.leave(member) });
+        }
     }
 }
