@@ -18,13 +18,12 @@ mod values;
 use self::cause::Reason;
 pub use self::cause::{Abandoned, Cause, ContextError, Finished};
 use self::deadline::Deadline;
-use self::tree::Ended;
-use self::tree::{CancellerRef, Extra, Kind, Member, Own, Registered, Registration};
-pub(crate) use self::tree::{NodeRef, Payload, Wait, is_within, quietly, within};
+pub(crate) use self::lock::Lock;
+use self::tree::{CancellerRef, Ended, Kind, Own, Registered, Registration, Wait};
+pub(crate) use self::tree::{Hooks, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly};
 use self::values::Values;
 use crate::loom::Mutex;
 use std::any::Any;
-use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -279,7 +278,7 @@ impl Context {
     }
 
     /// The values of this context, on another node.
-    fn on(&self, node: NodeRef) -> Self {
+    pub(crate) fn on(&self, node: NodeRef) -> Self {
         Self { node: Some(node), values: self.values.clone() }
     }
 
@@ -620,21 +619,12 @@ impl Context {
         Run { ctx: self, wait: Wait::new(self.node.clone()), future: Some(future) }
     }
 
-    /// The context of a generator below this one. It is listed from now on as alive.
-    pub(crate) fn with_member(&self, name: Cow<'static, str>, made: &'static Location<'static>) -> Self {
-        let own = Own::Extra(Box::new(Extra::Member(Member::new(name))));
-        let node = NodeRef::new(Kind::Generator, self.node.as_ref(), own, made);
-        node.register();
-        self.on(node)
-    }
-
     pub(crate) fn node(&self) -> Option<&NodeRef> {
         self.node.as_ref()
     }
 
-    /// Cancels this very context, as only who made it may.
-    pub(crate) fn end(&self, end: Ending) {
-        let Some(node) = &self.node else { return };
+    /// Cancels a generator's own context, as only the generator may.
+    pub(crate) fn end_node(node: &NodeRef, end: Ending) {
         node.cancel(match end {
             Ending::Cancelled(origin) => Cause::plain(Reason::Cancelled, origin),
             Ending::Abandoned => Cause::plain(Reason::Abandoned, node.made()),
@@ -668,7 +658,7 @@ impl fmt::Display for Context {
             (None, None) => write!(f, "live")?,
         }
         write!(f, "; made by ")?;
-        tree::fmt_chain(self.node.as_deref(), f)?;
+        tree::fmt_chain(self.node.as_ref(), f)?;
         self.values.fmt_types(f)
     }
 }

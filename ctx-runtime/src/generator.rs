@@ -93,6 +93,69 @@ impl<T> Generator<T> {
         poll_fn(|cx| self.consumer.poll_next(cx))
     }
 
+    /// Waits for an item, takes it and what else is ready, up to `limit` items in all, and appends them to `items`. Returns how
+    /// many; 0 at the end, or if `limit` is 0.
+    ///
+    /// As tokio's `recv_many`. Without a buffer at most one is ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses no item: none was taken.
+    ///
+    /// # Panics
+    ///
+    /// As [`next`](Generator::next).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut digits = Generator::builder().buffer(16).spawn(&Context::background(), |_, co| async move {
+    ///     for digit in 0..10 {
+    ///         co.yield_(digit).await;
+    ///     }
+    /// });
+    /// let mut items = Vec::new();
+    /// while digits.next_many(&mut items, 4).await > 0 {}
+    /// assert_eq!(items, Vec::from_iter(0..10));
+    /// # }
+    /// ```
+    pub fn next_many(&mut self, items: &mut Vec<T>, limit: usize) -> impl Future<Output = usize> {
+        poll_fn(move |cx| self.consumer.poll_many(cx, items, limit))
+    }
+
+    /// Blocks this thread until the next item is there; `None` when the generator has ended and every item was taken.
+    ///
+    /// For threads of one's own and tokio's `spawn_blocking`. The body is polled on this thread, inside the generator's runtime, if that
+    /// has nobody else to do it.
+    ///
+    /// # Panics
+    ///
+    /// As [`next`](Generator::next); and if called within async code, which it would keep from everything else: there
+    /// [`next`](Generator::next) is the way.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    /// use std::thread;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() {
+    /// let mut one = Generator::builder().spawn(&Context::background(), |_, co| async move { co.yield_(1).await });
+    /// let thread = thread::spawn(move || (one.blocking_next(), one.blocking_next()));
+    /// assert_eq!(thread.join().unwrap(), (Some(1), None));
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn blocking_next(&mut self) -> Option<T> {
+        let runtime = self.consumer.runtime().clone();
+        runtime.block_on(self.next())
+    }
+
     /// Stops the generator: nothing more is accepted. What was accepted can still be taken.
     ///
     /// The body is dropped by its own task, or by the consumer when it next asks; not by this call.
@@ -169,7 +232,7 @@ impl<T> Generator<T> {
     /// ```
     #[must_use]
     pub fn name(&self) -> &str {
-        self.context().node().and_then(|node| node.member()).map_or("", |member| &member.name)
+        self.consumer.name()
     }
 
     /// Returns the generator's own context: a child of the one that it was started under, and done as soon as the

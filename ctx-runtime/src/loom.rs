@@ -1,4 +1,4 @@
-//! What the rest of the crate takes from `std::sync`, or from loom when its models are run.
+//! What the rest of the crate takes from `std`, or from loom when its models are run.
 //!
 //! Nothing of ours panics, and nothing of anybody else's runs, while a lock is held; but for the lock around the future of a
 //! [`Trigger`](crate::context), which is there to keep its polls to one at a time, and which nobody waits for. So a poisoned lock
@@ -13,6 +13,32 @@ use std::sync as imp;
 #[cfg(all(test, loom))]
 pub(crate) use imp::MutexGuard;
 pub(crate) use imp::atomic;
+
+#[cfg(all(test, loom))]
+pub(crate) use loom::cell::UnsafeCell;
+
+/// `std`'s cell with the interface of loom's, which sees who reaches into it, and when.
+#[cfg(not(all(test, loom)))]
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(all(test, loom)))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        read(self.0.get())
+    }
+
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        write(self.0.get())
+    }
+}
 
 /// A lock that knows no poison.
 #[derive(Debug, Default)]
@@ -31,14 +57,5 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> imp::MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// The lock, unless it is held: by another thread, or further up on this one's stack.
-    pub(crate) fn try_lock(&self) -> Option<imp::MutexGuard<'_, T>> {
-        match self.0.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
-        }
     }
 }

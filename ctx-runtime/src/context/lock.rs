@@ -9,10 +9,10 @@
 #![allow(unsafe_code, reason = "a lock; safe to use")]
 
 #[cfg(all(test, loom))]
-pub(super) use crate::loom::{Mutex as Lock, MutexGuard as Guard};
+pub(crate) use crate::loom::{Mutex as Lock, MutexGuard as Guard};
 
 #[cfg(not(all(test, loom)))]
-pub(super) use spinning::{Guard, Lock};
+pub(crate) use spinning::{Guard, Lock};
 
 #[cfg(not(all(test, loom)))]
 mod spinning {
@@ -23,7 +23,7 @@ mod spinning {
     use std::thread;
     use std::time::Duration;
 
-    pub(in super::super) struct Lock<T> {
+    pub(crate) struct Lock<T> {
         taken: AtomicBool,
         value: UnsafeCell<T>,
     }
@@ -32,18 +32,18 @@ mod spinning {
     unsafe impl<T: Send> Sync for Lock<T> {}
 
     /// Gives the lock back when it is dropped.
-    pub(in super::super) struct Guard<'a, T>(&'a Lock<T>);
+    pub(crate) struct Guard<'a, T>(&'a Lock<T>);
 
     // SAFETY: a shared guard gives shared access to the value, and no more.
     unsafe impl<T: Sync> Sync for Guard<'_, T> {}
 
     impl<T> Lock<T> {
-        pub(in super::super) const fn new(value: T) -> Self {
+        pub(crate) const fn new(value: T) -> Self {
             Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
         }
 
         #[inline]
-        pub(in super::super) fn lock(&self) -> Guard<'_, T> {
+        pub(crate) fn lock(&self) -> Guard<'_, T> {
             // Acquire: pairs with the Release in `drop`; what the last holder did is seen.
             if self.taken.swap(true, Ordering::Acquire) {
                 self.wait();

@@ -46,7 +46,8 @@ mod members;
 mod refs;
 mod waiting;
 
-pub(crate) use self::members::{Member, is_within, is_within_stopped, within};
+use self::members::member;
+pub(crate) use self::members::{Hooks, Member, Within, is_within, is_within_stopped};
 pub(super) use self::refs::Owner;
 use self::refs::{CANCELLER, REF};
 pub(crate) use self::refs::{CancellerRef, NodeRef};
@@ -75,13 +76,13 @@ pub(crate) fn quietly(run: impl FnOnce()) {
 }
 
 /// Drops what nobody wants to see; what panics at that, for good.
-pub(super) fn discard(payload: Payload) {
+pub(crate) fn discard(payload: Payload) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(payload);
     }
 }
 
-/// A place in the tree.
+/// A place in the tree: an allocation of its own, or, of a generator, the head of the generator's ([`Member`]).
 pub(crate) struct Node {
     /// In the lower half, the references: contexts, cancellers, waits, children, markings. In the upper half, the
     /// cancellers among them, so that one that goes is counted down in one step.
@@ -115,6 +116,7 @@ pub(crate) enum Own {
     Nothing,
     /// A deadline that is earlier than the parent's.
     Deadline(Arc<Deadline>),
+    #[cfg(any(feature = "signal", feature = "tokio-util"))]
     Extra(Box<Extra>),
 }
 
@@ -152,7 +154,6 @@ impl Kind {
 
 /// What only some nodes have.
 pub(crate) enum Extra {
-    Member(Member),
     /// The relay in the list of the second parent; owned.
     Merged(NonNull<Node>),
     /// The merged node that this one stands for.
@@ -234,12 +235,68 @@ impl NodeRef {
         own: Own,
         made: &'static Location<'static>,
     ) -> Self {
-        let node = Self::boxed(kind, parent, own, made);
-        let Some(parent) = parent else { return Self::leak(node) };
+        // In two steps, so that the node is written where it stays, and not first on the stack.
+        let mut room = Box::<Node>::new_uninit();
+        room.write(Node::unlisted(kind, parent, own, made));
+        // SAFETY: just written; `Box::leak`, which `free` undoes; in no list, and nobody else knows it.
+        unsafe { Self::list(NonNull::from(Box::leak(room.assume_init())), parent) }
+    }
+
+    /// Gives a node its place below its parent, if it has one that is live; below one that is done it is born done (C3).
+    ///
+    /// # Safety
+    ///
+    /// The node is made by [`Node::unlisted`] with this parent, in memory that is [`free`](refs)'s from now on, and nobody else
+    /// has seen it. The pointer is good for the whole of that memory.
+    #[inline]
+    unsafe fn list(node: NonNull<Node>, parent: Option<&NodeRef>) -> Self {
+        // SAFETY: nobody else has it.
+        let this = unsafe { &mut *node.as_ptr() };
+        let Some(parent) = parent else {
+            this.inert = AtomicBool::new(this.has_no_ender());
+            let node = Self(node);
+            node.own_up();
+            return node;
+        };
         // A deadline that has passed unseen is inherited, and found by whoever looks at the child.
-        match parent.end.get() {
-            Some(end) => Self::born_done(node, end),
-            None => Self::leak_below(parent, node),
+        if let Some(end) = parent.end.get() {
+            return Self::born_done(node, end);
+        }
+        let mut listeners = parent.lock();
+        if let Some(end) = parent.end.get() {
+            drop(listeners);
+            return Self::born_done(node, end);
+        }
+        this.parent = Some(parent.clone().into_raw());
+        let inert = parent.inert.load(Ordering::Relaxed)
+            && this.counts.load(Ordering::Relaxed) < CANCELLER
+            && !this.owns_deadline
+            && this.kind != Kind::Generator
+            && this.extra.is_none();
+        this.inert = AtomicBool::new(inert);
+        let child = Self(node);
+        child.own_up();
+        // SAFETY: alive, in no list yet, and `free` takes it out before it dies.
+        unsafe { listeners.children.push_back(node) };
+        drop(listeners);
+        child
+    }
+
+    fn born_done(node: NonNull<Node>, end: Word) -> Self {
+        let node = Self(node);
+        node.end.set(end);
+        node.settled.store(true, Ordering::Relaxed);
+        node
+    }
+
+    /// Lets what ends this node on its own know of it.
+    fn own_up(&self) {
+        if let (true, Some(deadline)) = (self.owns_deadline, &self.deadline) {
+            deadline.owner.set(self);
+        }
+        #[cfg(any(feature = "signal", feature = "tokio-util"))]
+        if let Some(Extra::Source(trigger)) = self.extra.as_deref() {
+            trigger.owner.set(self);
         }
     }
 
@@ -250,12 +307,13 @@ impl NodeRef {
             (Some(first), Some(second)) => first <= second,
             (_, second) => second.is_none(),
         };
-        let mut node = Self::boxed(Kind::Merge, Some(parent), Own::Nothing, made);
+        let new = |parent| Box::new(Node::unlisted(Kind::Merge, Some(parent), Own::Nothing, made));
+        let mut node = new(parent);
         node.deadline.clone_from(if first { &parent.deadline } else { &other.deadline });
         if let Some(cause) = parent.cause().or_else(|| other.cause()) {
-            return Self::born_done(node, cause.into_word());
+            return Self::born_done(NonNull::from(Box::leak(node)), cause.into_word());
         }
-        let mut relay = Self::boxed(Kind::Merge, Some(other), Own::Nothing, made);
+        let mut relay = new(other);
         let node = NonNull::from(Box::leak(node));
         relay.extra = Some(Box::new(Extra::Relay(node)));
         relay.parent = Some(other.clone().into_raw());
@@ -291,21 +349,23 @@ impl NodeRef {
         node.settle_inert();
         node
     }
+}
 
+impl Node {
+    /// A node that nobody has seen yet: without a place in the tree, and with the reference that its maker gets.
     #[inline]
-    fn boxed(kind: Kind, parent: Option<&NodeRef>, own: Own, made: &'static Location<'static>) -> Box<Node> {
+    fn unlisted(kind: Kind, parent: Option<&NodeRef>, own: Own, made: &'static Location<'static>) -> Self {
         let (deadline, extra) = match own {
             Own::Nothing => (None, None),
             Own::Deadline(deadline) => (Some(deadline), None),
+            #[cfg(any(feature = "signal", feature = "tokio-util"))]
             Own::Extra(extra) => (None, Some(extra)),
         };
         let owns_deadline = deadline.is_some();
         let deadline = deadline.or_else(|| parent.and_then(|parent| parent.deadline.clone()));
         // What is made to be cancelled starts with one canceller.
         let counts = if kind == Kind::Cancel { 2 * REF + CANCELLER } else { REF };
-        // In two steps, so that the node is written where it stays, and not first on the stack.
-        let mut room = Box::<Node>::new_uninit();
-        room.write(Node {
+        Self {
             counts: AtomicU64::new(counts),
             end: EndCell::new(),
             settled: AtomicBool::new(false),
@@ -320,54 +380,7 @@ impl NodeRef {
             kind,
             made,
             extra,
-        });
-        // SAFETY: just written.
-        unsafe { room.assume_init() }
-    }
-
-    fn leak(node: Box<Node>) -> Self {
-        node.inert.store(node.has_no_ender(), Ordering::Relaxed);
-        let node = Self(NonNull::from(Box::leak(node)));
-        node.own_up();
-        node
-    }
-
-    /// Lets what ends this node on its own know of it.
-    fn own_up(&self) {
-        if let (true, Some(deadline)) = (self.owns_deadline, &self.deadline) {
-            deadline.owner.set(self);
         }
-        #[cfg(any(feature = "signal", feature = "tokio-util"))]
-        if let Some(Extra::Source(trigger)) = self.extra.as_deref() {
-            trigger.owner.set(self);
-        }
-    }
-
-    #[inline]
-    fn leak_below(parent: &NodeRef, mut node: Box<Node>) -> Self {
-        let mut listeners = parent.lock();
-        if let Some(end) = parent.end.get() {
-            drop(listeners);
-            return Self::born_done(node, end);
-        }
-        node.parent = Some(parent.clone().into_raw());
-        let inert = parent.inert.load(Ordering::Relaxed)
-            && node.counts.load(Ordering::Relaxed) < CANCELLER
-            && !node.owns_deadline
-            && node.extra.is_none();
-        node.inert.store(inert, Ordering::Relaxed);
-        let node = Self(NonNull::from(Box::leak(node)));
-        node.own_up();
-        // SAFETY: alive, in no list yet, and `free` takes it out before it dies.
-        unsafe { listeners.children.push_back(node.0) };
-        drop(listeners);
-        node
-    }
-
-    fn born_done(node: Box<Node>, end: Word) -> Self {
-        node.end.set(end);
-        node.settled.store(true, Ordering::Relaxed);
-        Self(NonNull::from(Box::leak(node)))
     }
 }
 
@@ -375,12 +388,14 @@ impl NodeRef {
 const CHAIN: usize = 16;
 
 /// Writes how a node was made, from the root down; of a long chain its lower end.
-pub(super) fn fmt_chain(node: Option<&Node>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let up = || std::iter::successors(node, |node| node.parent());
+pub(super) fn fmt_chain(node: Option<&NodeRef>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // SAFETY: each is kept alive by the one below, and the first by the reference.
+    let get = |node: NonNull<Node>| unsafe { node.as_ref() };
+    let up = || std::iter::successors(node.map(|node| node.0), |node| get(*node).parent);
     let mut shown: Vec<_> = up().take(CHAIN).collect();
     shown.reverse();
     // Without a cancel there is no going back to where the values came from.
-    let starts_anew = up().last().is_some_and(|root| root.kind == Kind::WithoutCancel);
+    let starts_anew = up().last().is_some_and(|root| get(root).kind == Kind::WithoutCancel);
     if !starts_anew {
         f.write_str("background")?;
     }
@@ -388,10 +403,12 @@ pub(super) fn fmt_chain(node: Option<&Node>, f: &mut fmt::Formatter<'_>) -> fmt:
         0 => {}
         more => write!(f, " > ({more} more)")?,
     }
-    for (at, node) in shown.iter().enumerate() {
+    for (at, node) in shown.into_iter().enumerate() {
         let arrow = if at == 0 && starts_anew { "" } else { " > " };
-        write!(f, "{arrow}{} at {}:{}", node.kind.name(), node.made.file(), node.made.line())?;
-        if let Some(member) = node.member() {
+        let this = get(node);
+        write!(f, "{arrow}{} at {}:{}", this.kind.name(), this.made.file(), this.made.line())?;
+        // SAFETY: as above, for as long as this function borrows.
+        if let Some(member) = unsafe { member(node) } {
             write!(f, " ({})", member.name)?;
         }
     }

@@ -1,7 +1,7 @@
 //! A generator without the macro: what it is given before it starts.
 
 use super::Generator;
-use super::handoff::{self, Yielder};
+use super::handoff::{self, Ring, Yielder};
 use crate::context::Context;
 use std::borrow::Cow;
 use std::future::Future;
@@ -88,13 +88,12 @@ impl Builder {
                  or enter one first with `let _inside = handle.enter();`"
             );
         };
-        let room = match handoff::room_for(buffer) {
-            Ok(room) => room,
+        let ring = match (buffer > 0).then(|| Ring::new(buffer)).transpose() {
+            Ok(ring) => ring,
             Err(error) => {
                 panic!("no memory for the buffer of {buffer} items of the generator `{name}`: {error}")
             }
         };
-        let context = ctx.with_member(name, Location::caller());
-        Generator { consumer: handoff::start(context, runtime, buffer, room, body) }
+        Generator { consumer: handoff::start(ctx, runtime, name, Location::caller(), ring, body) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::refs::{CANCELLER, NodeRef, try_ref};
 use super::waiting::{Slot, take_waiter};
-use super::{Extra, Node, Payload, discard};
+use super::{Extra, Kind, Listeners, Node, Payload, discard};
 use crate::context::cause::Cause;
 use crate::context::deadline;
 use crate::context::end::Word;
@@ -52,7 +52,7 @@ impl NodeRef {
     pub(in crate::context) fn tell_all(&self, first: &mut Option<Payload>) {
         for node in Self::descend(vec![self.clone()]) {
             if node.end.is_set() {
-                node.tell_waiters(first);
+                node.tell(first);
             }
         }
     }
@@ -120,7 +120,7 @@ impl Node {
             return Marked::Settled { fires_top: false };
         }
         let listeners = self.lock();
-        let fires_top = !self.end.is_set() && (!listeners.waiters.is_empty() || self.owns_deadline);
+        let fires_top = !self.end.is_set() && self.has_to_tell(&listeners);
         let is_leaf = listeners.children.is_empty();
         let unused = if self.end.is_set() {
             Some(end)
@@ -197,7 +197,7 @@ impl Marking {
             let below = this.lock();
             if !this.end.is_set() {
                 this.end.set(Self::own_end(this, &node, now).unwrap_or_else(|| end.clone()));
-                if !below.waiters.is_empty() || this.owns_deadline {
+                if this.has_to_tell(&below) {
                     // SAFETY: as above.
                     fires.extend(unsafe { try_ref(child) });
                 }
@@ -228,7 +228,7 @@ impl Marking {
     pub(in crate::context) fn fire(self, top: &NodeRef) -> Option<Payload> {
         let mut first = None;
         for node in self.fires_top.then_some(top).into_iter().chain(&self.fires) {
-            node.tell_waiters(&mut first);
+            node.tell(&mut first);
             if let (true, Some(deadline)) = (node.owns_deadline, &node.deadline) {
                 deadline.disarm();
                 if deadline.was_read() {
@@ -240,10 +240,11 @@ impl Marking {
     }
 }
 
-impl Node {
-    /// Wakes and calls those who wait at this node, and keeps the first panic.
-    fn tell_waiters(&self, first: &mut Option<Payload>) {
-        while let Some(waiter) = take_waiter(self) {
+impl NodeRef {
+    /// Has the generator of this node end, if it is one's; wakes and calls those who wait at it, and keeps the first panic.
+    fn tell(&self, first: &mut Option<Payload>) {
+        self.stop();
+        while let Some(waiter) = take_waiter(&**self) {
             if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waiter.tell())) {
                 match first {
                     None => *first = Some(payload),
@@ -252,12 +253,20 @@ impl Node {
             }
         }
     }
+}
+
+impl Node {
+    /// Whether somebody is to know of this node's end.
+    fn has_to_tell(&self, listeners: &Listeners) -> bool {
+        !listeners.waiters.is_empty() || self.owns_deadline || self.kind == Kind::Generator
+    }
 
     /// Whether nothing but its parents could end this node, and none of them can.
     pub(super) fn has_no_ender(&self) -> bool {
         // Acquire: pairs with the Release in `CancellerRef::drop`.
         self.counts.load(Ordering::Acquire) < CANCELLER
             && !self.owns_deadline
+            && self.kind != Kind::Generator
             && matches!(self.extra.as_deref(), None | Some(Extra::Merged(_) | Extra::Relay(_)))
             && [self.parent(), self.other_parent()].into_iter().flatten().all(Self::is_inert)
     }

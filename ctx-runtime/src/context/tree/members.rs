@@ -3,7 +3,7 @@
 use super::marking::resolve;
 use super::refs::{NodeRef, try_ref};
 use super::waiting::{Queue, Waiter, take_waiter};
-use super::{Extra, Node};
+use super::{Kind, Node, Own};
 use crate::context::list::List;
 use crate::context::lock::Lock;
 #[cfg(not(all(test, loom)))]
@@ -12,10 +12,17 @@ use crate::loom::atomic::{AtomicBool, Ordering};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::panic::Location;
 use std::ptr::{self, NonNull};
+use std::task::{self, Poll};
 
-/// What a report says of a generator: kept in its node, for as long as anybody refers to it.
+/// The head of a generator's allocation: its node, and what the tree and a report want of it.
+///
+/// The first field of what it is the head of, which is `repr(C)` too: so a pointer to the node is one to the whole.
+#[repr(C)]
 pub(crate) struct Member {
+    node: Node,
+    pub(crate) hooks: &'static Hooks,
     pub(crate) name: Cow<'static, str>,
     /// The body is gone, clean-up included.
     ended: AtomicBool,
@@ -23,9 +30,56 @@ pub(crate) struct Member {
     waiters: Lock<List<Waiter>>,
 }
 
+/// What a generator's allocation can be asked, whatever its body and its items are. The tree
+/// asks `stop` and `free`.
+pub(crate) struct Hooks {
+    /// Its node is done, and all below is marked: it is to end. Called when nothing is locked, as a waiter is woken; perhaps more
+    /// than once.
+    pub(crate) stop: unsafe fn(NonNull<Member>),
+    /// Polls the body.
+    pub(crate) poll: unsafe fn(NonNull<Member>, &mut task::Context<'_>) -> Poll<()>,
+    /// Drops the body in its place.
+    pub(crate) drop_body: unsafe fn(NonNull<Member>),
+    /// Drops what is left when the body is gone; the items, too, if nobody takes them any more.
+    pub(crate) clear: unsafe fn(NonNull<Member>, bool),
+    /// The last reference is gone: drops what is left and frees the allocation.
+    pub(crate) free: unsafe fn(NonNull<Member>),
+}
+
 impl Member {
-    pub(crate) fn new(name: Cow<'static, str>) -> Self {
-        Self { name, ended: AtomicBool::new(false), waiters: Lock::new(List::new()) }
+    /// One that nobody has seen yet. It is put at the head of its allocation, then [`list`](Self::list)ed.
+    #[inline]
+    pub(crate) fn unlisted(
+        parent: Option<&NodeRef>,
+        hooks: &'static Hooks,
+        name: Cow<'static, str>,
+        made: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            node: Node::unlisted(Kind::Generator, parent, Own::Nothing, made),
+            hooks,
+            name,
+            ended: AtomicBool::new(false),
+            waiters: Lock::new(List::new()),
+        }
+    }
+
+    /// Gives it its place in the tree, from where it may be cancelled and listed from now on. Sees to it that a deadline ends it.
+    ///
+    /// # Safety
+    ///
+    /// It was made by [`unlisted`](Self::unlisted) with this parent, is the head of an allocation that its hooks are for and that
+    /// the pointer is good for, and nobody has seen it.
+    #[inline]
+    pub(crate) unsafe fn list(this: NonNull<Self>, parent: Option<&NodeRef>) -> NodeRef {
+        // SAFETY: by the caller's word.
+        let node = unsafe { NodeRef::list(this.cast(), parent) };
+        node.register();
+        match &node.deadline {
+            Some(deadline) if !node.is_done() => deadline.arm(),
+            _ => {}
+        }
+        node
     }
 
     pub(crate) fn set_ended(&self) {
@@ -39,6 +93,33 @@ impl Member {
 
     pub(crate) fn is_alive(&self) -> bool {
         !self.ended.load(Ordering::Acquire)
+    }
+}
+
+/// What the node is the head of, if it is a generator's.
+///
+/// # Safety
+///
+/// The node is alive for as long as the result is used, and the pointer is the one that it was listed with.
+pub(super) unsafe fn member<'a>(node: NonNull<Node>) -> Option<&'a Member> {
+    // SAFETY: by the caller's word.
+    let is_member = unsafe { node.as_ref() }.kind == Kind::Generator;
+    // SAFETY: a generator's node is made by `Member::unlisted` only.
+    is_member.then(|| unsafe { node.cast().as_ref() })
+}
+
+/// Frees a node's allocation, and drops what is in it.
+///
+/// # Safety
+///
+/// Nobody can find the node any more, and nobody refers to it.
+pub(super) unsafe fn deallocate(node: NonNull<Node>) {
+    // SAFETY: alive until it is freed below.
+    match unsafe { member(node) }.map(|member| member.hooks.free) {
+        // SAFETY: by the caller's word; the hook is for this allocation.
+        Some(free) => unsafe { free(node.cast()) },
+        // SAFETY: made by `Box::leak` in `NodeRef::new` or `NodeRef::merged`.
+        None => drop(unsafe { Box::from_raw(node.as_ptr()) }),
     }
 }
 
@@ -57,9 +138,20 @@ impl Queue for Member {
 #[cfg(not(all(test, loom)))]
 static ROOTS: [Mutex<List<Node>>; 16] = [const { Mutex::new(List::new()) }; 16];
 
+/// The bodies that a thread polls, each within the one before.
+struct Polled {
+    innermost: Cell<Option<NonNull<Member>>>,
+    depth: Cell<usize>,
+}
+
+#[cfg(not(all(test, loom)))]
 thread_local! {
-    /// The generator whose body this thread polls.
-    static WITHIN: Cell<Option<NonNull<Node>>> = const { Cell::new(None) };
+    static POLLED: Polled = const { Polled { innermost: Cell::new(None), depth: Cell::new(0) } };
+}
+
+#[cfg(all(test, loom))]
+loom::thread_local! {
+    static POLLED: Polled = Polled { innermost: Cell::new(None), depth: Cell::new(0) };
 }
 
 /// How far a walk down a list of children has come.
@@ -70,29 +162,49 @@ struct Place {
     _keep: NodeRef,
 }
 
-/// Runs `poll` as the body of the generator that `node` is of.
-pub(crate) fn within<R>(node: &NodeRef, poll: impl FnOnce() -> R) -> R {
-    struct Restore(Option<NonNull<Node>>);
+/// While it exists, this thread polls the body of a generator.
+pub(crate) struct Within(Option<NonNull<Member>>);
 
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            WITHIN.set(self.0);
-        }
+impl Within {
+    /// # Safety
+    ///
+    /// The generator's allocation outlives what is returned, which is dropped and not forgotten.
+    #[inline]
+    pub(crate) unsafe fn enter(member: NonNull<Member>) -> Self {
+        POLLED.with(|polled| {
+            polled.depth.set(polled.depth.get() + 1);
+            Self(polled.innermost.replace(Some(member)))
+        })
     }
 
-    let _restore = Restore(WITHIN.replace(Some(node.0)));
-    poll()
+    /// How many bodies this thread polls, each within the one before.
+    #[inline]
+    pub(crate) fn depth() -> usize {
+        POLLED.with(|polled| polled.depth.get())
+    }
+}
+
+impl Drop for Within {
+    #[inline]
+    fn drop(&mut self) {
+        POLLED.with(|polled| {
+            polled.depth.set(polled.depth.get() - 1);
+            polled.innermost.set(self.0);
+        });
+    }
 }
 
 /// The node of the generator whose body this thread polls.
 fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
-    // SAFETY: `within` holds a reference for as long as the cell is set.
-    look(WITHIN.get().map(|node| unsafe { node.as_ref() }))
+    let member = POLLED.with(|polled| polled.innermost.get());
+    // SAFETY: alive while the cell is set, by the word of who has set it.
+    look(member.map(|member| unsafe { &member.as_ref().node }))
 }
 
-/// Whether this thread polls the body of the generator that `node` is of.
-pub(crate) fn is_within(node: &NodeRef) -> bool {
-    WITHIN.get() == Some(node.0)
+/// Whether this thread polls the body of this very generator.
+#[inline]
+pub(crate) fn is_within(member: NonNull<Member>) -> bool {
+    POLLED.with(|polled| polled.innermost.get() == Some(member))
 }
 
 /// Whether this thread polls the body of a generator at or below `node`.
@@ -112,13 +224,6 @@ pub(super) fn shard(node: NonNull<Node>) -> &'static Mutex<List<Node>> {
 }
 
 impl Node {
-    pub(crate) fn member(&self) -> Option<&Member> {
-        match self.extra.as_deref() {
-            Some(Extra::Member(member)) => Some(member),
-            _ => None,
-        }
-    }
-
     /// Whether this node is `ancestor` or below it.
     fn is_below(&self, ancestor: &Self) -> bool {
         let mut seen = HashSet::new();
@@ -138,6 +243,30 @@ impl Node {
 }
 
 impl NodeRef {
+    pub(crate) fn member(&self) -> Option<&Member> {
+        // SAFETY: a reference keeps it alive.
+        unsafe { member(self.0) }
+    }
+
+    /// The pointer, good for all of the allocation that the node is in.
+    pub(crate) fn as_ptr(&self) -> NonNull<Node> {
+        self.0
+    }
+
+    /// Whether an end was published. The clock is not asked.
+    #[inline]
+    pub(crate) fn has_end(&self) -> bool {
+        self.end.is_set()
+    }
+
+    /// Has the generator, if it is one's node, see that it is done.
+    pub(super) fn stop(&self) {
+        if let Some(member) = self.member() {
+            // SAFETY: alive; the hook is for this allocation.
+            unsafe { (member.hooks.stop)(self.0.cast()) };
+        }
+    }
+
     /// Puts the root above this node on the list that the report of the process reads.
     pub(crate) fn register(&self) {
         let mut at = self.0;

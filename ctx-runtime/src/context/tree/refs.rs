@@ -1,8 +1,9 @@
 //! Who keeps a node alive, and how it goes when nobody does.
 
+use super::members::deallocate;
 #[cfg(not(all(test, loom)))]
 use super::members::shard;
-use super::{Extra, Node, Payload, discard};
+use super::{Extra, Kind, Node, Payload, discard};
 use crate::context::cause::{Cause, Reason};
 use crate::context::lock::Lock;
 use crate::loom::atomic::Ordering;
@@ -163,13 +164,16 @@ unsafe fn free(node: NonNull<Node>) -> Freed {
     if let Some(Extra::Source(trigger)) = this.extra.as_deref() {
         trigger.owner.clear();
     }
-    let runs_destructors = this.end.is_custom() || this.deadline.is_some() || this.extra.is_some();
-    // SAFETY: made by `Box::leak`; nobody can find it any more.
-    let node = unsafe { Box::from_raw(node.as_ptr()) };
+    let runs_destructors = this.end.is_custom()
+        || this.deadline.is_some()
+        || this.extra.is_some()
+        || this.kind == Kind::Generator;
+    // SAFETY: nobody can find it any more, and its count is zero.
+    let deallocate = || unsafe { deallocate(node) };
     let panic = if runs_destructors {
-        panic::catch_unwind(AssertUnwindSafe(|| drop(node))).err()
+        panic::catch_unwind(AssertUnwindSafe(deallocate)).err()
     } else {
-        drop(node);
+        deallocate();
         None
     };
     Freed { parent, other, panic }
@@ -283,7 +287,16 @@ impl Drop for CancellerRef {
 }
 
 impl NodeRef {
-    pub(super) fn into_raw(self) -> NonNull<Node> {
+    /// A reference that the caller was counted for; if it is not to be given up, it is wrapped in `ManuallyDrop`.
+    ///
+    /// # Safety
+    ///
+    /// `node` comes from `into_raw` or [`as_ptr`](Self::as_ptr), and is counted for as long as what is returned exists.
+    pub(crate) unsafe fn from_raw(node: NonNull<Node>) -> Self {
+        Self(node)
+    }
+
+    pub(crate) fn into_raw(self) -> NonNull<Node> {
         mem::ManuallyDrop::new(self).0
     }
 }

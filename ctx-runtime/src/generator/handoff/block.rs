@@ -1,0 +1,457 @@
+//! The one allocation of a generator: what is in it, who refers to it, and the waker that it is itself.
+
+use super::state::{DRIVER, ENDED, NOTIFIED, RUNNING, State};
+use super::{branches::Branches, ring::Ring};
+use crate::context::Lock;
+use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, quietly};
+use crate::generator::end::End;
+use crate::loom::UnsafeCell;
+use std::borrow::Cow;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Deref;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::task::{self, Poll, RawWaker, RawWakerVTable, Waker};
+use tokio::runtime::Handle;
+
+/// What a generator has, whatever its body and its items are.
+#[repr(C)]
+pub(super) struct Head {
+    /// First, so that a pointer to the node is one to the whole block.
+    pub(super) member: Member,
+    pub(super) state: State,
+    /// The block has a ring.
+    pub(super) is_buffered: bool,
+    /// Where the body belongs.
+    pub(super) runtime: Handle,
+    /// Written before DRIVER is set, read after, dropped with the block.
+    driver: UnsafeCell<Option<Waker>>,
+    /// The consumer's, while it waits. Taken by whoever has something to tell it; replaced by the consumer.
+    consumer: Lock<Option<Waker>>,
+    /// Written before ENDED is set, read after.
+    end: UnsafeCell<Option<End>>,
+    /// What whoever has RUNNING has to itself.
+    pub(super) turn: UnsafeCell<Turn>,
+}
+
+/// What goes with RUNNING.
+pub(super) struct Turn {
+    /// How many items were accepted, in all; it wraps.
+    pub(super) accepted: u32,
+    /// There is an item in the slot; with a ring, one was put in since RUNNING was taken.
+    pub(super) has_item: bool,
+    /// More than one yield waits, or one with a waker that is not the body's: they are in `branches`.
+    pub(super) branched: bool,
+}
+
+impl Turn {
+    /// Whether there is an item that the consumer, if it waits, is to be told of. In a ring, that it is told of once.
+    pub(super) fn announce(&mut self, is_buffered: bool) -> bool {
+        let has_item = self.has_item;
+        self.has_item = has_item && !is_buffered;
+        has_item
+    }
+}
+
+/// A block without its body: what both ends see of it.
+#[repr(C)]
+pub(super) struct Shared<T> {
+    pub(super) head: Head,
+    /// The item that was accepted and not yet taken. Goes with RUNNING; after the end it is the consumer's.
+    pub(super) slot: UnsafeCell<Option<T>>,
+    /// In its place, with a buffer.
+    pub(super) ring: Option<Box<Ring<T>>>,
+    pub(super) branches: Lock<Option<Box<Branches>>>,
+}
+
+#[repr(C)]
+struct Block<T, F> {
+    shared: Shared<T>,
+    /// Written once, polled by whoever has RUNNING, and dropped in its place before the end is published.
+    body: UnsafeCell<MaybeUninit<F>>,
+}
+
+// SAFETY: what is not atomic or behind a lock goes with a bit of the state word, which one thread has at a time; what is in there
+// is `Send` (the body by the bound of `allocate`).
+unsafe impl Send for Head {}
+// SAFETY: as above.
+unsafe impl Sync for Head {}
+// SAFETY: as above, and the items are `Send`.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+/// The counted reference that a waker is.
+struct HeadRef(NodeRef);
+
+/// A counted reference to a block with items of type `T`.
+pub(super) struct SharedRef<T>(NodeRef, Items<T>);
+
+/// Sends and shares items, as a lock around them would.
+pub(super) type Items<T> = PhantomData<std::sync::Mutex<T>>;
+
+impl<T, F> Block<T, F>
+where
+    F: Future<Output = ()>,
+{
+    const HOOKS: &'static Hooks = &Hooks {
+        stop: Self::stop,
+        poll: Self::poll,
+        drop_body: Self::drop_body,
+        clear: Self::clear,
+        free: Self::free,
+    };
+
+    /// # Safety
+    ///
+    /// `this` is a block of this type, alive.
+    unsafe fn stop(this: NonNull<Member>) {
+        // SAFETY: by the caller's word.
+        unsafe { this.cast::<Head>().as_ref() }.notify();
+    }
+
+    /// # Safety
+    ///
+    /// As `stop`; the caller has RUNNING, and the body is there.
+    unsafe fn poll(this: NonNull<Member>, cx: &mut task::Context<'_>) -> Poll<()> {
+        // SAFETY: by the caller's word. Only the body is borrowed mutably, and by nobody else.
+        let body = unsafe { &(*this.cast::<Self>().as_ptr()).body };
+        // SAFETY: it is there, and stays where it is until it is dropped there.
+        body.with_mut(|body| unsafe { Pin::new_unchecked((*body).assume_init_mut()) }.poll(cx))
+    }
+
+    /// # Safety
+    ///
+    /// As `poll`; the body is not used any more.
+    unsafe fn drop_body(this: NonNull<Member>) {
+        // SAFETY: by the caller's word.
+        let body = unsafe { &(*this.cast::<Self>().as_ptr()).body };
+        // SAFETY: it is there.
+        body.with_mut(|body| unsafe { (*body).assume_init_drop() });
+    }
+
+    /// # Safety
+    ///
+    /// As `stop`; there is an end, and, for `items`, the consumer is gone for good.
+    unsafe fn clear(this: NonNull<Member>, items: bool) {
+        // SAFETY: by the caller's word.
+        let shared = unsafe { this.cast::<Shared<T>>().as_ref() };
+        shared.clear_branches();
+        if items {
+            // SAFETY: by the caller's word.
+            while unsafe { shared.take_left() }.is_some() {}
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `this` is a block of this type whose body is gone, or was never there, and to which nobody refers.
+    unsafe fn free(this: NonNull<Member>) {
+        // SAFETY: made by `Box::leak` in `allocate`.
+        drop(unsafe { Box::from_raw(this.cast::<Self>().as_ptr()) });
+    }
+}
+
+/// A block that has its place in the tree, and waits for its body. The caller has RUNNING.
+pub(super) struct Unfinished<T, F> {
+    pub(super) block: SharedRef<T>,
+    _body: PhantomData<fn(F)>,
+}
+
+/// Makes a block below `parent`.
+pub(super) fn allocate<T, F>(
+    parent: Option<&NodeRef>,
+    name: Cow<'static, str>,
+    made: &'static Location<'static>,
+    runtime: Handle,
+    ring: Option<Box<Ring<T>>>,
+) -> Unfinished<T, F>
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    // A body with a buffer starts at once (G3).
+    let state = if ring.is_some() { RUNNING | NOTIFIED } else { RUNNING };
+    // In two steps, so that it is written where it stays, and not first on the stack.
+    let mut room = Box::<Block<T, F>>::new_uninit();
+    room.write(Block {
+        shared: Shared {
+            head: Head {
+                member: Member::unlisted(parent, Block::<T, F>::HOOKS, name, made),
+                state: State::new(state),
+                is_buffered: ring.is_some(),
+                runtime,
+                driver: UnsafeCell::new(None),
+                consumer: Lock::new(None),
+                end: UnsafeCell::new(None),
+                turn: UnsafeCell::new(Turn { accepted: 0, has_item: false, branched: false }),
+            },
+            slot: UnsafeCell::new(None),
+            ring,
+            branches: Lock::new(None),
+        },
+        body: UnsafeCell::new(MaybeUninit::uninit()),
+    });
+    // SAFETY: just written.
+    let block = NonNull::from(Box::leak(unsafe { room.assume_init() }));
+    // SAFETY: unlisted, made with this parent, at the head of a block of the type that its hooks are for, and nobody has seen it.
+    let node = unsafe { Member::list(block.cast(), parent) };
+    Unfinished { block: SharedRef(node, PhantomData), _body: PhantomData }
+}
+
+impl<T, F> Unfinished<T, F> {
+    /// Puts the body in. The caller still has RUNNING.
+    pub(super) fn finish(self, body: F) -> SharedRef<T> {
+        // SAFETY: a block of this type, by `allocate`.
+        let place = unsafe { &(*self.block.0.as_ptr().cast::<Block<T, F>>().as_ptr()).body };
+        // SAFETY: RUNNING was not given back since `allocate`, so nobody else reaches for it.
+        place.with_mut(|place| unsafe { (*place).write(body) });
+        self.block
+    }
+}
+
+impl<T> Shared<T> {
+    /// Takes an item that the generator has left at its end.
+    ///
+    /// # Safety
+    ///
+    /// There is an end, and the caller is the consumer, or has been left its items.
+    pub(super) unsafe fn take_left(&self) -> Option<T> {
+        match &self.ring {
+            // SAFETY: by the caller's word.
+            Some(ring) => unsafe { ring.pop() },
+            // SAFETY: by the caller's word.
+            None => unsafe { self.take() },
+        }
+    }
+
+    /// Takes the item out of the slot.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING, or may [`take_left`](Self::take_left).
+    #[inline]
+    pub(super) unsafe fn take(&self) -> Option<T> {
+        // SAFETY: by the caller's word.
+        let item = self.slot.with_mut(|slot| unsafe { (*slot).take() });
+        if item.is_some() {
+            // SAFETY: as above.
+            unsafe { self.head.with_turn(|turn| turn.has_item = false) };
+        }
+        item
+    }
+}
+
+impl<T> Clone for SharedRef<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+
+impl<T> Shared<T> {
+    /// The block that a node is the head of.
+    ///
+    /// # Safety
+    ///
+    /// It is the node of a generator with items of type `T`.
+    #[inline]
+    pub(super) unsafe fn of(node: &NodeRef) -> &Self {
+        // SAFETY: a reference keeps the block alive; the type by the caller's word.
+        unsafe { node.as_ptr().cast().as_ref() }
+    }
+}
+
+impl<T> Deref for SharedRef<T> {
+    type Target = Shared<T>;
+
+    #[inline]
+    fn deref(&self) -> &Shared<T> {
+        // SAFETY: it has items of this type.
+        unsafe { Shared::of(&self.0) }
+    }
+}
+
+impl<T> SharedRef<T> {
+    pub(super) fn into_node(self) -> NodeRef {
+        self.0
+    }
+
+    pub(super) fn node(&self) -> &NodeRef {
+        &self.0
+    }
+}
+
+impl Deref for HeadRef {
+    type Target = Head;
+
+    #[inline]
+    fn deref(&self) -> &Head {
+        // SAFETY: the node of a generator.
+        unsafe { Head::of(&self.0) }
+    }
+}
+
+impl Head {
+    /// What a generator's node is the head of.
+    ///
+    /// # Safety
+    ///
+    /// It is the node of a generator.
+    #[inline]
+    pub(super) unsafe fn of(node: &NodeRef) -> &Self {
+        // SAFETY: a reference keeps the block alive; its kind by the caller's word.
+        unsafe { node.as_ptr().cast().as_ref() }
+    }
+
+    /// The pointer that this was reached by, good for the whole block.
+    #[inline]
+    pub(super) fn this(node: &NodeRef) -> NonNull<Member> {
+        node.as_ptr().cast()
+    }
+
+    /// Wakes the driver, unless it will look anyhow: because it was woken, or because whoever has RUNNING will see to it.
+    pub(super) fn notify(&self) {
+        let before = self.state.set(NOTIFIED);
+        if before & (NOTIFIED | RUNNING | ENDED) == 0 {
+            self.wake_driver(before);
+        }
+    }
+
+    /// Wakes the driver; one that has not been polled yet, which has no waker, looks when it is.
+    pub(super) fn wake_driver(&self, state: usize) {
+        if state & DRIVER != 0 {
+            // SAFETY: written before DRIVER was set, and not after.
+            let driver = self.driver.with(|driver| unsafe { (*driver).as_ref() });
+            // A waker of the runtime's own. It is not known to panic.
+            driver.into_iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    /// Keeps the driver's waker. Called once, by the driver.
+    pub(super) fn set_driver(&self, waker: &Waker) {
+        let waker = waker.clone();
+        // SAFETY: nobody looks before DRIVER is set.
+        self.driver.with_mut(|driver| unsafe { *driver = Some(waker) });
+        self.state.set(DRIVER);
+    }
+
+    /// Wakes the consumer, if its waker is still there.
+    pub(super) fn wake_consumer(&self) {
+        let waker = self.consumer.lock().take();
+        // A waker that panics was reported by the panic hook, and must not cost an item or another its wake.
+        if let Some(waker) = waker {
+            quietly(|| waker.wake());
+        }
+    }
+
+    /// Keeps the consumer's waker. Called by the consumer, which then sets WAITING.
+    pub(super) fn set_consumer(&self, waker: &Waker) {
+        // A waker's clone and drop are the executor's code: outside the lock.
+        let waker = waker.clone();
+        let replaced = self.consumer.lock().replace(waker);
+        drop(replaced);
+    }
+
+    /// Forgets the consumer's waker.
+    pub(super) fn clear_consumer(&self) {
+        let replaced = self.consumer.lock().take();
+        drop(replaced);
+    }
+
+    /// The end, if there is one.
+    #[inline]
+    pub(super) fn end(&self) -> Option<&End> {
+        if self.state.load() & ENDED == 0 {
+            return None;
+        }
+        // SAFETY: written before ENDED was set, and not after.
+        self.end.with(|end| unsafe { (*end).as_ref() })
+    }
+
+    /// # Safety
+    ///
+    /// The caller has RUNNING, and there is no end yet.
+    pub(super) unsafe fn set_end(&self, end: End) {
+        // SAFETY: by the caller's word; nobody looks before ENDED is set.
+        self.end.with_mut(|place| unsafe { *place = Some(end) });
+    }
+
+    /// # Safety
+    ///
+    /// The caller has RUNNING, or there is an end and the caller is the consumer; `act` runs nobody else's code.
+    #[inline]
+    pub(super) unsafe fn with_turn<R>(&self, act: impl FnOnce(&mut Turn) -> R) -> R {
+        // SAFETY: by the caller's word.
+        self.turn.with_mut(|turn| act(unsafe { &mut *turn }))
+    }
+}
+
+/// Polls the body once. A panic of its is returned.
+///
+/// # Safety
+///
+/// The caller has RUNNING, and the body is there.
+#[inline]
+pub(super) unsafe fn poll_body(node: &NodeRef) -> Result<Poll<()>, Payload> {
+    let this = Head::this(node);
+    // SAFETY: the block is alive as long as the node is borrowed; not counted, so it is not dropped.
+    let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(node.as_ptr())) });
+    let mut cx = task::Context::from_waker(&waker);
+    // SAFETY: as above, and it is dropped at the end of this function.
+    let _within = unsafe { Within::enter(this) };
+    // SAFETY: alive.
+    let poll = unsafe { this.as_ref() }.hooks.poll;
+    // SAFETY: by the caller's word.
+    panic::catch_unwind(AssertUnwindSafe(|| unsafe { poll(this, &mut cx) }))
+}
+
+/// Whether a waker is the body's own: the block itself.
+#[inline]
+pub(super) fn is_own(this: NonNull<Member>, waker: &Waker) -> bool {
+    ptr::eq(waker.data(), this.as_ptr().cast_const().cast()) && ptr::eq(waker.vtable(), &VTABLE)
+}
+
+/// The waker of a body: a reference to its block.
+static VTABLE: RawWakerVTable = RawWakerVTable::new(clone_waker, wake, wake_by_ref, drop_waker);
+
+fn raw_waker(node: NonNull<Node>) -> RawWaker {
+    RawWaker::new(node.as_ptr().cast_const().cast(), &VTABLE)
+}
+
+/// The reference that a waker is.
+///
+/// # Safety
+///
+/// `data` is of a waker with `VTABLE`.
+unsafe fn node(data: *const ()) -> NodeRef {
+    // SAFETY: a waker is made of the pointer of a node, which is not null.
+    let node = unsafe { NonNull::new_unchecked(data.cast_mut().cast::<Node>()) };
+    // SAFETY: the waker is counted, or its maker sees to it that the block is alive.
+    unsafe { NodeRef::from_raw(node) }
+}
+
+unsafe fn clone_waker(data: *const ()) -> RawWaker {
+    // SAFETY: the contract of a waker's functions. Not counted here, so it is not dropped.
+    let this = ManuallyDrop::new(unsafe { node(data) });
+    raw_waker(NodeRef::clone(&this).into_raw())
+}
+
+unsafe fn wake(data: *const ()) {
+    // SAFETY: the contract of a waker's functions. The waker's reference is given up at the end.
+    let this = HeadRef(unsafe { node(data) });
+    this.notify();
+}
+
+unsafe fn wake_by_ref(data: *const ()) {
+    // SAFETY: the contract of a waker's functions. Not counted here, so it is not dropped.
+    let this = ManuallyDrop::new(HeadRef(unsafe { node(data) }));
+    this.notify();
+}
+
+unsafe fn drop_waker(data: *const ()) {
+    // SAFETY: the contract of a waker's functions. The waker's reference is given up.
+    drop(unsafe { node(data) });
+}

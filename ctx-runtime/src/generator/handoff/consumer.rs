@@ -1,0 +1,433 @@
+//! The consumer's end: takes items, and runs the body itself where it may.
+
+use super::block::{Head, Items, Shared, SharedRef};
+use super::ending::{Polled, leave_to_driver, reap, run, see_to_rest};
+use super::ring::Ring;
+use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
+use crate::context::{Context, Ending, NodeRef, Within, quietly};
+use crate::generator::end::End;
+use std::marker::PhantomData;
+use std::panic::{self, Location};
+use std::task::{self, Poll, ready};
+use tokio::runtime::Handle;
+use tokio::task::coop;
+
+/// How many bodies may be polled within one another on one stack.
+const NESTED_POLLS: usize = 24;
+
+/// How many items one unit of a task's budget is good for: to ask for each would cost a third of an item that is ready.
+const ITEMS_PER_UNIT: u8 = 8;
+
+pub(in crate::generator) struct Consumer<T> {
+    /// The generator's own; its node is the block's.
+    context: Context,
+    /// How many items may be taken before the budget is asked again.
+    paid: u8,
+    asker: Option<Asker>,
+    _items: Items<T>,
+}
+
+/// Who asked last, and whether from within the generator's runtime.
+struct Asker {
+    task: tokio::task::Id,
+    /// Where the waker points to: a task may hold up its thread with a `block_on` of another runtime.
+    waker: *const (),
+    is_inside: bool,
+}
+
+// SAFETY: the pointer is compared and not followed; the items are sent, or shared, as by a lock around them.
+unsafe impl<T: Send> Send for Consumer<T> {}
+// SAFETY: as above; what a shared consumer does goes through the state word.
+unsafe impl<T: Send> Sync for Consumer<T> {}
+
+impl<T> Consumer<T> {
+    pub(super) fn new(parent: &Context, block: SharedRef<T>) -> Self {
+        Self { context: parent.on(block.into_node()), paid: 0, asker: None, _items: PhantomData }
+    }
+
+    pub(in crate::generator) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    #[inline]
+    fn node(&self) -> &NodeRef {
+        self.context.node().expect("a generator has a context of its own")
+    }
+
+    #[inline]
+    fn shared(&self) -> &Shared<T> {
+        // SAFETY: the node of a generator with these items, by `new`.
+        unsafe { Shared::of(self.node()) }
+    }
+
+    #[inline]
+    fn head(&self) -> &Head {
+        &self.shared().head
+    }
+
+    pub(in crate::generator) fn name(&self) -> &str {
+        &self.head().member.name
+    }
+
+    pub(in crate::generator) fn runtime(&self) -> &Handle {
+        &self.head().runtime
+    }
+
+    pub(in crate::generator) fn end(&self) -> Option<&End> {
+        self.head().end()
+    }
+
+    /// Stops the generator: nothing more is accepted. What was stays to be taken.
+    pub(in crate::generator) fn cancel(&self, origin: &'static Location<'static>) {
+        Context::end_node(self.node(), Ending::Cancelled(origin));
+    }
+
+    /// Whether `poll_next` has nothing more to give: neither an item nor a panic.
+    pub(in crate::generator) fn is_exhausted(&self) -> bool {
+        let panicked = match self.end() {
+            None => return false,
+            Some(End::Panicked(panic)) => panic.has_payload(),
+            Some(_) => false,
+        };
+        let shared = self.shared();
+        let is_empty = match &shared.ring {
+            Some(ring) => ring.is_empty(),
+            // SAFETY: there is an end, so the slot is the consumer's; what writes it borrows the consumer mutably.
+            None => shared.slot.with(|slot| unsafe { (*slot).is_none() }),
+        };
+        !panicked && is_empty
+    }
+
+    #[inline]
+    pub(in crate::generator) fn poll_next(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<T>> {
+        if self.paid == 0 {
+            ready!(coop::poll_proceed(cx)).made_progress();
+            self.paid = ITEMS_PER_UNIT;
+        }
+        let polled = if self.head().is_buffered { self.poll_ring(cx) } else { self.poll_slot(cx) };
+        if polled.is_ready() {
+            self.paid -= 1;
+        }
+        polled
+    }
+
+    /// Waits for an item and takes what else is ready, up to `limit` in all. Returns how many: none at the end.
+    pub(in crate::generator) fn poll_many(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        items: &mut Vec<T>,
+        limit: usize,
+    ) -> Poll<usize> {
+        if limit == 0 {
+            return Poll::Ready(0);
+        }
+        let Some(first) = ready!(self.poll_next(cx)) else { return Poll::Ready(0) };
+        items.push(first);
+        let ready = std::iter::from_fn(|| self.shared().ring.as_deref().and_then(|ring| self.pop(ring)));
+        let before = items.len();
+        items.extend(ready.take(limit - 1));
+        Poll::Ready(1 + items.len() - before)
+    }
+
+    /// Without a buffer: an item is made when it is asked for.
+    #[inline]
+    fn poll_slot(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
+        loop {
+            match self.head().state.enter(ASKED, WAITING) {
+                // SAFETY: RUNNING was just taken, there is no end, and this was the state.
+                Entered::Yes(before) => return unsafe { self.ask(cx, before) },
+                Entered::Ended => return self.left_or_end(),
+                // Whoever runs it is to have the body polled once more for this request.
+                Entered::Busy => ready!(self.knock(cx, ASKED | WAITING | NOTIFIED)),
+            }
+        }
+    }
+
+    /// Takes the item if there is one, else has the body make it. Gives RUNNING back.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING and has set ASKED; `before` was the state. There is no end.
+    #[inline]
+    unsafe fn ask(&mut self, cx: &task::Context<'_>, before: usize) -> Poll<Option<T>> {
+        // SAFETY: RUNNING.
+        if let Some(item) = unsafe { self.shared().take() } {
+            self.leave_with_item();
+            return Poll::Ready(Some(item));
+        }
+        let is_over = self.node().has_end() || before & ORPHANED != 0;
+        // To a request that stood already the body has done what it could.
+        let is_news = before & (ASKED | NOTIFIED) != ASKED;
+        // SAFETY: RUNNING, and no end.
+        match unsafe { self.run(cx, is_over, is_news, NOTIFIED) } {
+            Ran::Not => Poll::Pending,
+            Ran::ToItsEnd => self.left_or_end(),
+            Ran::ToRest => {
+                // SAFETY: RUNNING.
+                let Some(item) = (unsafe { self.shared().take() }) else { return self.pend(cx) };
+                self.leave_with_item();
+                Poll::Ready(Some(item))
+            }
+        }
+    }
+
+    /// With a buffer: what is in the ring; when that is empty, the body may be resting and is to fill it.
+    #[inline]
+    fn poll_ring(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
+        loop {
+            let Some(ring) = self.shared().ring.as_deref() else { return self.left_or_end() };
+            if let Some(item) = self.pop(ring) {
+                return Poll::Ready(Some(item));
+            }
+            match self.head().state.enter(0, WAITING) {
+                // SAFETY: RUNNING was just taken, there is no end, and this was the state.
+                Entered::Yes(before) => ready!(unsafe { self.fill(cx, before) }),
+                Entered::Ended => return self.left_or_end(),
+                Entered::Busy => ready!(self.knock(cx, WAITING)),
+            }
+        }
+    }
+
+    /// Has the body fill the ring, if it waits for room or was woken. Ready if it is worth another look. Gives RUNNING back.
+    ///
+    /// # Safety
+    ///
+    /// As [`ask`](Self::ask).
+    unsafe fn fill(&mut self, cx: &task::Context<'_>, before: usize) -> Poll<()> {
+        let has_item = |this: &Self| this.shared().ring.as_deref().is_some_and(|ring| !ring.is_empty());
+        if has_item(self) {
+            self.leave();
+            return Poll::Ready(());
+        }
+        let is_over = self.node().has_end() || before & ORPHANED != 0;
+        let is_news = before & (NOTIFIED | BLOCKED) != 0;
+        // SAFETY: RUNNING, and no end.
+        match unsafe { self.run(cx, is_over, is_news, NOTIFIED | BLOCKED) } {
+            Ran::Not => Poll::Pending,
+            Ran::ToItsEnd => Poll::Ready(()),
+            Ran::ToRest if has_item(self) => {
+                self.leave();
+                Poll::Ready(())
+            }
+            Ran::ToRest => self.pend(cx),
+        }
+    }
+
+    /// Polls the body, which is the answer to what is `answered`; one that is over is ended instead. If it is not for us to do, or
+    /// there is nothing to do (`is_news`), gives RUNNING back and waits.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING, and there is no end.
+    #[inline]
+    unsafe fn run(&mut self, cx: &task::Context<'_>, is_over: bool, is_news: bool, answered: usize) -> Ran {
+        if is_over {
+            // SAFETY: RUNNING, and until there is an end the body is there.
+            if unsafe { reap(self.node(), self.head()) } {
+                return Ran::ToItsEnd;
+            }
+            return self.hand_over(cx);
+        }
+        if !is_news {
+            let _: Poll<()> = self.pend(cx);
+            return Ran::Not;
+        }
+        // SAFETY: RUNNING.
+        if unsafe { self.head().with_turn(|turn| turn.branched) } {
+            let branched = self.shared().wake_branches();
+            // SAFETY: RUNNING.
+            unsafe { self.head().with_turn(|turn| turn.branched = branched) };
+        }
+        if !self.may_help(cx) {
+            return self.hand_over(cx);
+        }
+        if self.head().state.peek() & answered != 0 {
+            self.head().state.clear(answered);
+        }
+        // SAFETY: RUNNING, no end, and inside the runtime.
+        match unsafe { run(self.node()) } {
+            Polled::Rests => Ran::ToRest,
+            Polled::Ended => Ran::ToItsEnd,
+        }
+    }
+
+    /// Whether the body may be polled here: inside its runtime, and not too deep on the stack (G8, G9).
+    #[inline]
+    fn may_help(&mut self, cx: &task::Context<'_>) -> bool {
+        if Within::depth() >= NESTED_POLLS {
+            return false;
+        }
+        // Without a task (`block_on`), or in another one than last time, the runtime is asked.
+        let Some(task) = tokio::task::try_id() else { return self.is_inside() };
+        let waker = cx.waker().data();
+        match &self.asker {
+            Some(asker) if asker.task == task && asker.waker == waker => asker.is_inside,
+            _ => {
+                let is_inside = self.is_inside();
+                self.asker = Some(Asker { task, waker, is_inside });
+                is_inside
+            }
+        }
+    }
+
+    #[cold]
+    fn is_inside(&self) -> bool {
+        Handle::try_current().is_ok_and(|current| current.id() == self.runtime().id())
+    }
+
+    /// Takes an item out of the ring, and lets a yield know that waits for room.
+    ///
+    /// Whether one does is looked at each time, by a load. That may miss one that begins to wait at this very moment; for sure it
+    /// is known by a read-modify-write, which at each item would cost as much as the rest. So such a yield, while there is still half a
+    /// ring to take, may have to wait for the next item to be taken.
+    #[inline]
+    fn pop(&self, ring: &Ring<T>) -> Option<T> {
+        // SAFETY: there is one consumer, and its callers borrow it mutably.
+        let item = unsafe { ring.pop() }?;
+        // SAFETY: as above.
+        if self.head().state.peek() & BLOCKED != 0 || unsafe { ring.is_at_mark() } {
+            self.unblock();
+        }
+        Some(item)
+    }
+
+    fn unblock(&self) {
+        if self.head().state.clear(BLOCKED) & BLOCKED != 0 {
+            self.shared().wake_next();
+        }
+    }
+
+    /// Leaves the waker with whoever has RUNNING, and says what is wanted. Ready if that one has gone meanwhile, or there is an end
+    /// or an item: then it is worth another try.
+    #[cold]
+    fn knock(&self, cx: &task::Context<'_>, wanted: usize) -> Poll<()> {
+        let head = self.head();
+        head.set_consumer(cx.waker());
+        let before = head.state.set(wanted);
+        if before & ENDED != 0 {
+            return Poll::Ready(());
+        }
+        if before & RUNNING == 0 {
+            if wanted & !before & NOTIFIED != 0 {
+                // Nobody was there to see it.
+                head.wake_driver(before);
+            }
+            return Poll::Ready(());
+        }
+        // What was put into the ring before, nobody tells of any more.
+        let has_item = self.shared().ring.as_deref().is_some_and(|ring| !ring.is_empty());
+        if has_item { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Gives RUNNING back and waits.
+    #[cold]
+    fn pend<R>(&self, cx: &task::Context<'_>) -> Poll<R> {
+        let head = self.head();
+        head.set_consumer(cx.waker());
+        self.left(head.state.leave_setting(WAITING));
+        Poll::Pending
+    }
+
+    /// Gives RUNNING back, has the driver do what there is to do, and waits.
+    #[cold]
+    fn hand_over(&self, cx: &task::Context<'_>) -> Ran {
+        self.head().state.set(NOTIFIED);
+        let _: Poll<()> = self.pend(cx);
+        Ran::Not
+    }
+
+    /// Gives RUNNING back with the request answered.
+    #[inline]
+    fn leave_with_item(&self) {
+        self.left(self.head().state.leave_clearing(ASKED));
+    }
+
+    fn leave(&self) {
+        self.left(self.head().state.leave(0));
+    }
+
+    /// Sees to what was left to us while we had RUNNING.
+    #[inline]
+    fn left(&self, before: usize) {
+        if before & (NOTIFIED | ORPHANED) != 0 {
+            see_to_rest(self.node(), self.head(), before);
+        }
+    }
+
+    /// What is left, then the end.
+    #[cold]
+    fn left_or_end(&self) -> Poll<Option<T>> {
+        // SAFETY: there is an end, and this is the consumer.
+        if let Some(item) = unsafe { self.shared().take_left() } {
+            return Poll::Ready(Some(item));
+        }
+        if let Some(End::Panicked(panic)) = self.end() {
+            if let Some(payload) = panic.take_payload() {
+                panic::resume_unwind(payload);
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// Ready when the body is gone.
+    pub(in crate::generator) fn poll_end(&mut self, cx: &task::Context<'_>) -> Poll<End> {
+        loop {
+            if let Some(end) = self.end() {
+                return Poll::Ready(end.clone());
+            }
+            match self.head().state.enter(0, WAITING) {
+                Entered::Ended => {}
+                Entered::Busy => {
+                    let head = self.head();
+                    head.set_consumer(cx.waker());
+                    if head.state.set(WAITING) & (ENDED | RUNNING) == RUNNING {
+                        return Poll::Pending;
+                    }
+                }
+                Entered::Yes(before) => {
+                    let is_over = self.node().has_end() || before & ORPHANED != 0;
+                    // SAFETY: RUNNING was just taken, and there is no end.
+                    if let Ran::Not = unsafe { self.run(cx, is_over, false, 0) } {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What became of the body.
+enum Ran {
+    /// It was not for us to run, or there was nothing to run it for. RUNNING is given back, and the waker registered.
+    Not,
+    /// RUNNING is still ours.
+    ToRest,
+    /// RUNNING is given back for good.
+    ToItsEnd,
+}
+
+impl<T> Drop for Consumer<T> {
+    /// Never waits. Of a body that rests, the destructors have run when this returns (G5).
+    fn drop(&mut self) {
+        let (node, head) = (self.node(), self.head());
+        // First the body, if it rests: who is woken by the end of the context must not get it before us.
+        let mut entered = head.state.enter(0, WAITING);
+        // A waker that panics was reported by the panic hook, and must not keep the body from its end.
+        quietly(|| Context::end_node(node, Ending::Abandoned));
+        if matches!(entered, Entered::Busy) {
+            // Whoever had it may have left before the end was published.
+            entered = head.state.enter(0, WAITING);
+        }
+        if let Entered::Yes(_) = entered {
+            // SAFETY: RUNNING was just taken, and until there is an end the body is there.
+            if !unsafe { reap(node, head) } {
+                leave_to_driver(head);
+            }
+        }
+        head.clear_consumer();
+        if head.state.set(CLOSED) & ENDED != 0 {
+            // SAFETY: there is an end, and this is the consumer.
+            while unsafe { self.shared().take_left() }.is_some() {}
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The task of a generator: it polls the body when something that the body awaits has woken it.
+
+use super::block::{Head, SharedRef};
+use super::ending::{Polled, leave_to_driver, reap, run, try_reap};
+use super::state::{ASKED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
+use crate::context::NodeRef;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+pub(super) struct Driver {
+    /// The node of a generator.
+    node: NodeRef,
+    /// The waker is in its cell.
+    known: bool,
+}
+
+impl Driver {
+    pub(super) fn new<T>(block: &SharedRef<T>) -> Self {
+        Self { node: block.node().clone(), known: false }
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: the node of a generator, by `new`.
+        unsafe { Head::of(&self.node) }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        if !self.known {
+            self.head().set_driver(cx.waker());
+            self.known = true;
+        }
+        let head = self.head();
+        let now = head.state.load();
+        if now & ENDED != 0 {
+            return Poll::Ready(());
+        }
+        if now & NOTIFIED == 0 {
+            // Woken for what somebody else has seen to.
+            return Poll::Pending;
+        }
+        match head.state.enter(0, NOTIFIED) {
+            Entered::Ended => return Poll::Ready(()),
+            // Whoever has it wakes this task again, if there is anything left to do then.
+            Entered::Busy => return Poll::Pending,
+            Entered::Yes(_) => {}
+        }
+        if self.node.has_end() {
+            // SAFETY: RUNNING was just taken, and until there is an end the body is there.
+            if !unsafe { reap(&self.node, head) } {
+                leave_to_driver(head);
+            }
+            return Poll::Ready(());
+        }
+        // SAFETY: as above; a task of the generator's runtime.
+        if let Polled::Ended = unsafe { run(&self.node) } {
+            return Poll::Ready(());
+        }
+        // SAFETY: RUNNING.
+        let has_item = unsafe { head.with_turn(|turn| turn.announce(head.is_buffered)) };
+        let clear = match has_item {
+            false => 0,
+            true if head.is_buffered => WAITING,
+            // The request has its answer.
+            true => ASKED | WAITING,
+        };
+        let before = head.state.leave(clear);
+        if before & clear & WAITING != 0 {
+            head.wake_consumer();
+        }
+        if before & NOTIFIED != 0 {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    /// At the end, or when the runtime goes away; then the body goes with it (G11).
+    fn drop(&mut self) {
+        let head = self.head();
+        // Whoever has RUNNING sees this when it gives that back.
+        if head.state.set(ORPHANED) & (ENDED | RUNNING) == 0 {
+            try_reap(&self.node, head);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The body's end: hands items on, when there is room for them.
+
+use super::block::{Head, Shared, SharedRef};
+use super::branches::{Ticket, Turn, foreign};
+use super::state::{ASKED, BLOCKED, ENDED, WAITING};
+use crate::context::is_within;
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{self, Poll, ready};
+use tokio::task::coop;
+
+/// How many items one unit of a task's budget is good for.
+const ITEMS_PER_UNIT: u32 = 32;
+
+/// What a body yields through.
+///
+/// A yield waits until its item can be handed over, and ends there when the generator is stopped. Yields that wait at the
+/// same time are served in the order of their first poll.
+///
+/// # Examples
+///
+/// ```
+/// use ctx_runtime::{Context, Generator, Yielder};
+///
+/// async fn countdown(from: u32, co: &Yielder<u32>) {
+///     for n in (1..=from).rev() {
+///         co.yield_(n).await;
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let mut numbers = Generator::builder()
+///     .spawn(&Context::background(), |_, co| async move { countdown(3, &co).await });
+/// assert_eq!(numbers.next().await, Some(3));
+/// # }
+/// ```
+pub struct Yielder<T> {
+    block: SharedRef<T>,
+}
+
+impl<T> Yielder<T> {
+    pub(super) fn new(block: SharedRef<T>) -> Self {
+        Self { block }
+    }
+
+    /// Hands `item` to the consumer.
+    ///
+    /// Without a buffer, waits until an item is asked for, hands it over, and waits for the next request; with one, waits for
+    /// room. Once the generator is stopped it accepts nothing and does not return: the body is dropped there. A yielder that
+    /// has outlived its body returns at once, and drops the item.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the item, if it was not accepted before; an accepted one reaches the consumer.
+    ///
+    /// # Panics
+    ///
+    /// If polled anywhere but within the poll of its own generator's body, such as in a task that the body has spawned.
+    ///
+    /// # Examples
+    ///
+    /// See [`Yielder`].
+    #[inline]
+    pub fn yield_(&self, item: T) -> impl Future<Output = ()> + use<'_, T> {
+        Yield { block: &self.block, state: State::New(item) }
+    }
+}
+
+impl<T> fmt::Debug for Yielder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let buffer = self.block.ring.as_ref().map_or(0, |ring| ring.capacity());
+        f.debug_struct("Yielder").field("buffer", &buffer).finish_non_exhaustive()
+    }
+}
+
+struct Yield<'a, T> {
+    block: &'a SharedRef<T>,
+    state: State<T>,
+}
+
+enum State<T> {
+    New(T),
+    /// It waits for its turn, or for room.
+    Offered(Ticket, T),
+    /// Accepted as the item of this number, without a buffer.
+    Accepted(u32),
+    Over,
+}
+
+// An item is never pinned.
+impl<T> Unpin for Yield<'_, T> {}
+
+impl<T> Future for Yield<'_, T> {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        if !is_within(Head::this(self.block.node())) {
+            return elsewhere(&block.head);
+        }
+        // From here on: this thread polls the body of this very block, so it has RUNNING.
+        if self.block.node().has_end() {
+            // The body is dropped as soon as its poll is over.
+            return Poll::Pending;
+        }
+        match mem::replace(&mut self.state, State::Over) {
+            State::New(item) => {
+                // SAFETY: RUNNING.
+                let is_free = unsafe { !block.head.with_turn(|turn| turn.branched) && block.has_room() };
+                if !is_free {
+                    let ticket = block.join_queue(foreign(Head::this(self.block.node()), cx.waker()));
+                    // SAFETY: RUNNING.
+                    unsafe { block.head.with_turn(|turn| turn.branched = true) };
+                    return self.wait_for_turn(cx, ticket, item);
+                }
+                if self.gives_way(cx).is_pending() {
+                    self.state = State::New(item);
+                    return Poll::Pending;
+                }
+                self.hand_over(cx, item)
+            }
+            State::Offered(ticket, item) => self.wait_for_turn(cx, ticket, item),
+            State::Accepted(number) => self.rest(cx, number),
+            State::Over => Poll::Ready(()),
+        }
+    }
+}
+
+/// A yield that is polled outside its body's own poll.
+#[cold]
+fn elsewhere(head: &Head) -> Poll<()> {
+    assert!(
+        head.state.load() & ENDED != 0,
+        "a generator can yield only from within its own body: not from a task or thread that the body has spawned"
+    );
+    Poll::Ready(())
+}
+
+impl<T> Shared<T> {
+    /// Whether an item can be accepted now.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING.
+    #[inline]
+    unsafe fn has_room(&self) -> bool {
+        match &self.ring {
+            // SAFETY: whoever has RUNNING is alone at the body's end.
+            Some(ring) => unsafe { ring.has_room() },
+            // SAFETY: RUNNING.
+            None => unsafe { self.is_asked() },
+        }
+    }
+
+    /// Whether an item can be accepted now; if not, the consumer is to wake the first in the queue when one can.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING.
+    unsafe fn has_room_or_says(&self) -> bool {
+        // SAFETY: by the caller's word.
+        if unsafe { self.has_room() } {
+            return true;
+        }
+        if self.ring.is_none() {
+            // A request polls the body.
+            return false;
+        }
+        // Said before the last look: the consumer looks for it after it has made room.
+        self.head.state.set(BLOCKED);
+        // SAFETY: by the caller's word.
+        unsafe { self.has_room() }
+    }
+
+    /// Whether an item is asked for, and was not put into the slot yet.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING.
+    #[inline]
+    unsafe fn is_asked(&self) -> bool {
+        // SAFETY: RUNNING.
+        self.head.state.peek() & ASKED != 0 && unsafe { !self.head.with_turn(|turn| turn.has_item) }
+    }
+}
+
+impl<T> Yield<'_, T> {
+    /// Pending when the task's budget is used up. A consumer on another core may take the items of a buffer as fast as they come,
+    /// so a body may never find it full (G10).
+    #[inline]
+    fn gives_way(&self, cx: &mut task::Context<'_>) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        // SAFETY: RUNNING, by `poll`.
+        if block.ring.is_some() && unsafe { block.head.with_turn(|turn| turn.accepted) } % ITEMS_PER_UNIT == 0
+        {
+            ready!(coop::poll_proceed(cx)).made_progress();
+        }
+        Poll::Ready(())
+    }
+
+    /// Accepts the item: there is room.
+    #[inline]
+    fn hand_over(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        // SAFETY: RUNNING, by `poll`.
+        let number = unsafe { block.head.with_turn(|turn| turn.accepted.wrapping_add(1)) };
+        let Some(ring) = &block.ring else {
+            // SAFETY: as above.
+            block.slot.with_mut(|slot| unsafe { *slot = Some(item) });
+            // SAFETY: as above.
+            unsafe {
+                block.head.with_turn(|turn| {
+                    turn.accepted = number;
+                    turn.has_item = true;
+                });
+            }
+            self.state = State::Accepted(number);
+            return self.register(cx, number);
+        };
+        // SAFETY: RUNNING, so alone at the body's end; and there is room.
+        unsafe { ring.push(item) };
+        // SAFETY: RUNNING.
+        unsafe {
+            block.head.with_turn(|turn| {
+                turn.accepted = number;
+                turn.has_item = true;
+            });
+        }
+        // One that has begun to wait meanwhile is told when the poll is over.
+        if block.head.state.peek() & WAITING != 0 && block.head.state.clear(WAITING) & WAITING != 0 {
+            block.head.wake_consumer();
+        }
+        Poll::Ready(())
+    }
+
+    /// Waits until the accepted item was taken and the next one is asked for.
+    #[inline]
+    fn rest(&mut self, cx: &task::Context<'_>, number: u32) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        // SAFETY: RUNNING, by `poll`.
+        let accepted = unsafe { block.head.with_turn(|turn| turn.accepted) };
+        // SAFETY: as above.
+        if accepted != number || unsafe { block.is_asked() } {
+            return Poll::Ready(());
+        }
+        self.state = State::Accepted(number);
+        self.register(cx, number)
+    }
+
+    /// Sees to it that a request reaches this yield, also where a poll of the body alone does not.
+    #[inline]
+    fn register(&self, cx: &task::Context<'_>, number: u32) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        if let Some(waker) = foreign(Head::this(self.block.node()), cx.waker()) {
+            block.rest(number, waker);
+            // SAFETY: RUNNING, by `poll`.
+            unsafe { block.head.with_turn(|turn| turn.branched = true) };
+        }
+        Poll::Pending
+    }
+
+    /// Waits in the queue; hands the item over if it is the first and there is room.
+    #[cold]
+    fn wait_for_turn(&mut self, cx: &mut task::Context<'_>, ticket: Ticket, item: T) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        let this = Head::this(self.block.node());
+        // SAFETY: RUNNING, by `poll`.
+        let has_room = unsafe { block.has_room_or_says() } && self.gives_way(cx).is_ready();
+        let is_last = match block.take_turn(ticket, has_room, foreign(this, cx.waker())) {
+            Turn::Wait => {
+                self.state = State::Offered(ticket, item);
+                return Poll::Pending;
+            }
+            Turn::Come { is_last } => is_last,
+        };
+        if is_last {
+            // SAFETY: as above.
+            unsafe { block.head.with_turn(|turn| turn.branched = false) };
+        }
+        let polled = self.hand_over(cx, item);
+        // Those behind may have been polled before, when it was not their turn.
+        // SAFETY: as above.
+        if !is_last && unsafe { block.has_room_or_says() } {
+            block.wake_next();
+        }
+        polled
+    }
+}
+
+impl<T> Drop for Yield<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let State::Offered(ticket, _) = self.state {
+            self.block.leave_queue(ticket);
+        }
+    }
+}
