@@ -90,6 +90,8 @@ mod branches;
 mod consumer;
 mod driver;
 mod ending;
+#[cfg(all(test, loom))]
+mod models;
 mod ring;
 mod state;
 mod yielder;
@@ -121,23 +123,43 @@ where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    let (consumer, driver) = prepare(parent, runtime, name, made, ring, make);
+    if let Some(driver) = driver {
+        // A runtime that is shutting down drops the driver here and now, and that is an end too.
+        drop(consumer.runtime().spawn(driver));
+    }
+    consumer
+}
+
+/// A generator that is ready to go, and its driver, unless it is never to run.
+fn prepare<T, F>(
+    parent: &Context,
+    runtime: Handle,
+    name: Cow<'static, str>,
+    made: &'static Location<'static>,
+    ring: Option<Box<Ring<T>>>,
+    make: impl FnOnce(Context, Yielder<T>) -> F,
+) -> (Consumer<T>, Option<Driver>)
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let unfinished = allocate(parent.node(), name, made, runtime, ring);
     let block = unfinished.block.clone();
     let unmade = Unmade(block.node());
     let body = make(parent.on(block.node().clone()), Yielder::new(block.clone()));
     mem::forget(unmade);
-    let unfinished = unfinished.finish(body);
-    drop(unfinished);
-    if block.node().has_end() {
-        // Never to run: nothing of it is left when this returns.
-        // SAFETY: RUNNING, since it was allocated; the body is there.
+    unfinished.finish(body);
+    let driver = if block.node().has_end() {
+        // Never to run: nothing of it is left when this returns, as this is inside a runtime.
+        // SAFETY: RUNNING, since it was allocated, and the body is there.
         let _ = unsafe { reap(block.node(), &block.head) };
+        None
     } else {
         block.head.state.leave(0);
-        // A runtime that is shutting down drops the driver here and now, and that is an end too.
-        drop(block.head.runtime.spawn(Driver::new(&block)));
-    }
-    Consumer::new(parent, block)
+        Some(Driver::new(&block))
+    };
+    (Consumer::new(parent, block), driver)
 }
 
 /// Ends a generator whose body could not be made.

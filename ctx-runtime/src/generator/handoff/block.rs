@@ -204,12 +204,11 @@ where
 
 impl<T, F> Unfinished<T, F> {
     /// Puts the body in. The caller still has RUNNING.
-    pub(super) fn finish(self, body: F) -> SharedRef<T> {
+    pub(super) fn finish(self, body: F) {
         // SAFETY: a block of this type, by `allocate`.
         let place = unsafe { &(*self.block.0.as_ptr().cast::<Block<T, F>>().as_ptr()).body };
         // SAFETY: RUNNING was not given back since `allocate`, so nobody else reaches for it.
         place.with_mut(|place| unsafe { (*place).write(body) });
-        self.block
     }
 }
 

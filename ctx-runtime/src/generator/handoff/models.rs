@@ -1,0 +1,273 @@
+//! Loom's models of the engine: each the shortest story of one race.
+//!
+//! The driver is a future that a thread of the model's polls, and every thread may help. Preemptions are bounded, as in the models of
+//! the context.
+
+use super::{Consumer, Driver, Ring, Yielder, prepare};
+use crate::context::{Canceller, Context};
+use crate::generator::end::End;
+use loom::future::block_on;
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+use std::future::{Future, poll_fn};
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use tokio::runtime::{Handle, Runtime};
+
+/// Of a story with two threads.
+const PREEMPTIONS: usize = 3;
+
+/// Of a story with three, which takes minutes with one more.
+const PREEMPTIONS_OF_THREE: usize = 2;
+
+fn model(story: impl Fn(&Handle) + Sync + Send + 'static) {
+    bounded(PREEMPTIONS, story);
+}
+
+fn model_of_three(story: impl Fn(&Handle) + Sync + Send + 'static) {
+    bounded(PREEMPTIONS_OF_THREE, story);
+}
+
+fn bounded(preemptions: usize, story: impl Fn(&Handle) + Sync + Send + 'static) {
+    let runtime: Runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(move || story(runtime.handle()));
+}
+
+fn start<F>(
+    handle: &Handle,
+    ctx: &Context,
+    buffer: usize,
+    make: impl FnOnce(Yielder<u8>) -> F,
+) -> (Consumer<u8>, Driver)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let ring = (buffer > 0).then(|| Ring::new(buffer).unwrap());
+    let made = Location::caller();
+    let (consumer, driver) = prepare(ctx, handle.clone(), "body".into(), made, ring, |_, co| make(co));
+    (consumer, driver.expect("its context is not done"))
+}
+
+fn next(consumer: &mut Consumer<u8>) -> Option<u8> {
+    block_on(poll_fn(|cx| consumer.poll_next(cx)))
+}
+
+fn root() -> (Context, Canceller) {
+    Context::background().with_cancel()
+}
+
+/// Something that a body waits for.
+#[derive(Default)]
+struct Event {
+    set: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Event {
+    fn set(&self) {
+        self.set.store(true, Ordering::Release);
+        let waker = self.waker.lock().unwrap().take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    async fn wait(&self) {
+        poll_fn(|cx| {
+            if self.set.load(Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            let old = self.waker.lock().unwrap().replace(cx.waker().clone());
+            drop(old);
+            if self.set.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// Counts its drops.
+struct Dropped(Arc<AtomicUsize>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[test]
+fn consumer_and_driver_run_a_body_by_turns() {
+    model(|handle| {
+        let (mut consumer, driver) = start(handle, &Context::background(), 0, |co| async move {
+            co.yield_(1).await;
+            co.yield_(2).await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        assert_eq!((next(&mut consumer), next(&mut consumer), next(&mut consumer)), (Some(1), Some(2), None));
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_body_that_is_woken_during_a_poll_is_polled_again() {
+    model_of_three(|handle| {
+        let event = Arc::new(Event::default());
+        let awaited = Arc::clone(&event);
+        let (mut consumer, driver) = start(handle, &Context::background(), 0, |co| async move {
+            awaited.wait().await;
+            co.yield_(1).await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        let setter = thread::spawn(move || event.set());
+        assert_eq!(next(&mut consumer), Some(1));
+        drop(consumer);
+        setter.join().unwrap();
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_cancel_during_a_poll_ends_the_body() {
+    model_of_three(|handle| {
+        let (ctx, canceller) = root();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = Dropped(Arc::clone(&drops));
+        let (mut consumer, driver) = start(handle, &ctx, 0, |co| async move {
+            let _guard = guard;
+            co.yield_(1).await;
+            std::future::pending::<()>().await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        let cancel = thread::spawn(move || canceller.cancel());
+        let first = next(&mut consumer);
+        assert!(first.is_none() || next(&mut consumer).is_none());
+        assert_eq!(drops.load(Ordering::Acquire), 1);
+        assert!(matches!(consumer.end(), Some(End::Cancelled(_))));
+        cancel.join().unwrap();
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_cancel_ends_a_body_that_nobody_asks() {
+    model(|handle| {
+        let (ctx, canceller) = root();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = Dropped(Arc::clone(&drops));
+        let (consumer, driver) = start(handle, &ctx, 1, |co| async move {
+            let _guard = guard;
+            co.yield_(1).await;
+            std::future::pending::<()>().await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        canceller.cancel();
+        driver.join().unwrap();
+        assert_eq!(drops.load(Ordering::Acquire), 1);
+        drop(consumer);
+    });
+}
+
+#[test]
+fn a_handle_that_is_dropped_during_a_poll_leaves_the_body_to_it() {
+    model_of_three(|handle| {
+        let event = Arc::new(Event::default());
+        let (awaited, drops) = (Arc::clone(&event), Arc::new(AtomicUsize::new(0)));
+        let guard = Dropped(Arc::clone(&drops));
+        let (consumer, driver) = start(handle, &Context::background(), 1, |co| async move {
+            let _guard = guard;
+            awaited.wait().await;
+            co.yield_(1).await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        let setter = thread::spawn(move || event.set());
+        drop(consumer);
+        setter.join().unwrap();
+        driver.join().unwrap();
+        assert_eq!(drops.load(Ordering::Acquire), 1);
+    });
+}
+
+#[test]
+fn a_shutdown_ends_a_body_that_a_consumer_asks() {
+    model(|handle| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = Dropped(Arc::clone(&drops));
+        let (mut consumer, driver) = start(handle, &Context::background(), 0, |co| async move {
+            let _guard = guard;
+            co.yield_(1).await;
+            std::future::pending::<()>().await;
+        });
+        let shutdown = thread::spawn(move || drop(driver));
+        let first = next(&mut consumer);
+        assert!(first.is_none() || next(&mut consumer).is_none());
+        assert!(matches!(consumer.end(), Some(End::Aborted)));
+        assert_eq!(drops.load(Ordering::Acquire), 1);
+        shutdown.join().unwrap();
+    });
+}
+
+#[test]
+fn a_handle_is_dropped_while_its_runtime_shuts_down() {
+    model(|handle| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = Dropped(Arc::clone(&drops));
+        let (consumer, driver) = start(handle, &Context::background(), 0, |co| async move {
+            let _guard = guard;
+            co.yield_(1).await;
+        });
+        let shutdown = thread::spawn(move || drop(driver));
+        drop(consumer);
+        shutdown.join().unwrap();
+        assert_eq!(drops.load(Ordering::Acquire), 1);
+    });
+}
+
+#[test]
+fn what_goes_into_the_ring_comes_out_of_it() {
+    model(|handle| {
+        let (mut consumer, driver) = start(handle, &Context::background(), 1, |co| async move {
+            co.yield_(1).await;
+            co.yield_(2).await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        assert_eq!((next(&mut consumer), next(&mut consumer), next(&mut consumer)), (Some(1), Some(2), None));
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_full_ring_is_filled_again_though_nobody_asks() {
+    model(|handle| {
+        let event = Arc::new(Event::default());
+        let passed = Arc::clone(&event);
+        let (mut consumer, driver) = start(handle, &Context::background(), 1, |co| async move {
+            co.yield_(1).await;
+            co.yield_(2).await;
+            passed.set();
+            std::future::pending::<()>().await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        assert_eq!(next(&mut consumer), Some(1));
+        block_on(event.wait());
+        assert_eq!(next(&mut consumer), Some(2));
+        drop(consumer);
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_left_in_a_ring_is_dropped_once() {
+    model_of_three(|handle| {
+        let (ctx, canceller) = root();
+        let (consumer, driver) = start(handle, &ctx, 2, |co| async move {
+            co.yield_(1).await;
+            co.yield_(2).await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        let cancel = thread::spawn(move || canceller.cancel());
+        drop(consumer);
+        cancel.join().unwrap();
+        driver.join().unwrap();
+    });
+}
