@@ -236,7 +236,7 @@ impl Deadline {
         waker: &Waker,
     ) -> Option<(Pin<Box<Unconstrained<Sleep>>>, bool)> {
         let id = handle.id();
-        let make = || {
+        let entry = || {
             let _inside = (!inside || TIMED.get() != Some(id)).then(|| handle.enter());
             // Not under the task's budget: it would wake an alarm before its time.
             let mut sleep = Box::pin(unconstrained(tokio::time::sleep_until(self.at)));
@@ -244,13 +244,13 @@ impl Deadline {
             (sleep, polled.is_ready())
         };
         if TIMED.get() == Some(id) {
-            return panic::catch_unwind(AssertUnwindSafe(make)).map_err(discard).ok();
+            return panic::catch_unwind(AssertUnwindSafe(entry)).map_err(discard).ok();
         }
         // There is no way to ask a runtime for its timer but to try, which the panic hook reports: so once for each runtime.
         if lock(&UNTIMED).contains(&id) {
             return None;
         }
-        let made = panic::catch_unwind(AssertUnwindSafe(make)).map_err(discard).ok();
+        let made = panic::catch_unwind(AssertUnwindSafe(entry)).map_err(discard).ok();
         if made.is_none() {
             let mut untimed = lock(&UNTIMED);
             if untimed.len() == UNTIMED_REMEMBERED {

@@ -238,8 +238,10 @@ impl NodeRef {
         // In two steps, so that the node is written where it stays, and not first on the stack.
         let mut room = Box::<Node>::new_uninit();
         room.write(Node::unlisted(kind, parent, own, made));
-        // SAFETY: just written; `Box::leak`, which `free` undoes; in no list, and nobody else knows it.
-        unsafe { Self::list(NonNull::from(Box::leak(room.assume_init())), parent) }
+        // SAFETY: just written.
+        let node = Box::leak(unsafe { room.assume_init() });
+        // SAFETY: unlisted, leaked as `free` undoes it, and nobody else knows it.
+        unsafe { Self::list(NonNull::from(node), parent) }
     }
 
     /// Gives a node its place below its parent, if it has one that is live; below one that is done it is born done (C3).

@@ -110,20 +110,20 @@ use std::mem;
 use std::panic::Location;
 use tokio::runtime::Handle;
 
-/// Starts the body that `make` returns, in a task on `runtime`, under a context of its own below `parent`.
+/// Starts the future that `body` returns, in a task on `runtime`, under a context of its own below `parent`.
 pub(super) fn start<T, F>(
     parent: &Context,
     runtime: Handle,
     name: Cow<'static, str>,
     made: &'static Location<'static>,
     ring: Option<Box<Ring<T>>>,
-    make: impl FnOnce(Context, Yielder<T>) -> F,
+    body: impl FnOnce(Context, Yielder<T>) -> F,
 ) -> Consumer<T>
 where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let (consumer, driver) = prepare(parent, runtime, name, made, ring, make);
+    let (consumer, driver) = prepare(parent, runtime, name, made, ring, body);
     if let Some(driver) = driver {
         // A runtime that is shutting down drops the driver here and now, and that is an end too.
         drop(consumer.runtime().spawn(driver));
@@ -138,7 +138,7 @@ fn prepare<T, F>(
     name: Cow<'static, str>,
     made: &'static Location<'static>,
     ring: Option<Box<Ring<T>>>,
-    make: impl FnOnce(Context, Yielder<T>) -> F,
+    body: impl FnOnce(Context, Yielder<T>) -> F,
 ) -> (Consumer<T>, Option<Driver>)
 where
     T: Send + 'static,
@@ -147,7 +147,7 @@ where
     let unfinished = allocate(parent.node(), name, made, runtime, ring);
     let block = unfinished.block.clone();
     let unmade = Unmade(block.node());
-    let body = make(parent.on(block.node().clone()), Yielder::new(block.clone()));
+    let body = body(parent.on(block.node().clone()), Yielder::new(block.clone()));
     mem::forget(unmade);
     unfinished.finish(body);
     let driver = if block.node().has_end() {

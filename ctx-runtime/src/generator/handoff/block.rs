@@ -9,7 +9,7 @@ use crate::loom::UnsafeCell;
 use std::borrow::Cow;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::pin::Pin;
@@ -60,8 +60,9 @@ impl Turn {
 #[repr(C)]
 pub(super) struct Shared<T> {
     pub(super) head: Head,
-    /// The item that was accepted and not yet taken. Goes with RUNNING; after the end it is the consumer's.
-    pub(super) slot: UnsafeCell<Option<T>>,
+    /// Without a ring, the item that was accepted and not yet taken, if `Turn::has_item`. Goes with RUNNING; after the end it is the
+    /// consumer's.
+    slot: UnsafeCell<MaybeUninit<T>>,
     /// In its place, with a buffer.
     pub(super) ring: Option<Box<Ring<T>>>,
     pub(super) branches: Lock<Option<Box<Branches>>>,
@@ -119,8 +120,12 @@ where
     unsafe fn poll(this: NonNull<Member>, cx: &mut task::Context<'_>) -> Poll<()> {
         // SAFETY: by the caller's word. Only the body is borrowed mutably, and by nobody else.
         let body = unsafe { &(*this.cast::<Self>().as_ptr()).body };
-        // SAFETY: it is there, and stays where it is until it is dropped there.
-        body.with_mut(|body| unsafe { Pin::new_unchecked((*body).assume_init_mut()) }.poll(cx))
+        body.with_mut(|body| {
+            // SAFETY: it is there.
+            let body = unsafe { &mut *body.cast::<F>() };
+            // SAFETY: it stays where it is until it is dropped there.
+            unsafe { Pin::new_unchecked(body) }.poll(cx)
+        })
     }
 
     /// # Safety
@@ -130,7 +135,7 @@ where
         // SAFETY: by the caller's word.
         let body = unsafe { &(*this.cast::<Self>().as_ptr()).body };
         // SAFETY: it is there.
-        body.with_mut(|body| unsafe { (*body).assume_init_drop() });
+        body.with_mut(|body| unsafe { ptr::drop_in_place(body.cast::<F>()) });
     }
 
     /// # Safety
@@ -189,7 +194,7 @@ where
                 end: UnsafeCell::new(None),
                 turn: UnsafeCell::new(Turn { accepted: 0, has_item: false, branched: false }),
             },
-            slot: UnsafeCell::new(None),
+            slot: UnsafeCell::new(MaybeUninit::uninit()),
             ring,
             branches: Lock::new(None),
         },
@@ -231,16 +236,26 @@ impl<T> Shared<T> {
     ///
     /// # Safety
     ///
-    /// The caller has RUNNING, or may [`take_left`](Self::take_left).
+    /// There is no ring. The caller has RUNNING, or may [`take_left`](Self::take_left).
     #[inline]
     pub(super) unsafe fn take(&self) -> Option<T> {
         // SAFETY: by the caller's word.
-        let item = self.slot.with_mut(|slot| unsafe { (*slot).take() });
-        if item.is_some() {
-            // SAFETY: as above.
-            unsafe { self.head.with_turn(|turn| turn.has_item = false) };
-        }
-        item
+        let has_item = unsafe { self.head.with_turn(|turn| mem::replace(&mut turn.has_item, false)) };
+        // SAFETY: there is an item, and from now on it is not there any more.
+        has_item.then(|| self.slot.with(|slot| unsafe { slot.cast::<T>().read() }))
+    }
+
+    /// Puts an item into the slot.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING, and the slot is empty; there is no ring.
+    #[inline]
+    pub(super) unsafe fn put(&self, item: T) {
+        // SAFETY: by the caller's word.
+        self.slot.with_mut(|slot| unsafe { slot.cast::<T>().write(item) });
+        // SAFETY: by the caller's word.
+        unsafe { self.head.with_turn(|turn| turn.has_item = true) };
     }
 }
 
@@ -410,7 +425,7 @@ pub(super) unsafe fn poll_body(node: &NodeRef) -> Result<Poll<()>, Payload> {
 /// Whether a waker is the body's own: the block itself.
 #[inline]
 pub(super) fn is_own(this: NonNull<Member>, waker: &Waker) -> bool {
-    ptr::eq(waker.data(), this.as_ptr().cast_const().cast()) && ptr::eq(waker.vtable(), &VTABLE)
+    ptr::eq(waker.data(), this.as_ptr().cast_const().cast()) && ptr::eq(waker.vtable(), &raw const VTABLE)
 }
 
 /// The waker of a body: a reference to its block.

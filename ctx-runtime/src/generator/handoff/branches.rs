@@ -39,6 +39,7 @@ pub(super) enum Turn {
 }
 
 /// A waker to keep, unless it is the body's own.
+#[inline]
 pub(super) fn foreign(this: NonNull<Member>, waker: &Waker) -> Option<Waker> {
     // A waker's clone is the executor's code: outside the lock.
     (!is_own(this, waker)).then(|| waker.clone())

@@ -92,8 +92,8 @@ impl<T> Consumer<T> {
         let shared = self.shared();
         let is_empty = match &shared.ring {
             Some(ring) => ring.is_empty(),
-            // SAFETY: there is an end, so the slot is the consumer's; what writes it borrows the consumer mutably.
-            None => shared.slot.with(|slot| unsafe { (*slot).is_none() }),
+            // SAFETY: there is an end, so the turn is the consumer's; what changes it borrows the consumer mutably.
+            None => unsafe { shared.head.with_turn(|turn| !turn.has_item) },
         };
         !panicked && is_empty
     }

@@ -149,9 +149,8 @@ unsafe fn finish(node: &NodeRef, end: End, place: Place) {
     // Without the thread's locals nothing was counted, and nothing put off.
     let Ok(outermost) = outermost else { return };
     let _ = DROPS.try_with(|drops| {
-        while outermost {
-            let next = drops.put_off.borrow_mut().pop();
-            let Some(ended) = next else { break };
+        let next = || if outermost { drops.put_off.borrow_mut().pop() } else { None };
+        while let Some(ended) = next() {
             let head = ended.head();
             let place = Place::of(&head.runtime);
             // SAFETY: it was put off with RUNNING taken and its body there.

@@ -136,7 +136,7 @@ impl<T> Ring<T> {
             Some(place)
         })?;
         // SAFETY: the count of the other end says that it was filled, and it is emptied once.
-        let item = self.places[place].with_mut(|place| unsafe { (*place).assume_init_read() });
+        let item = self.places[place].with(|place| unsafe { place.cast::<T>().read() });
         // Release: pairs with the Acquire in `has_room`.
         self.taken.count.store(count.wrapping_add(1), Ordering::Release);
         Some(item)

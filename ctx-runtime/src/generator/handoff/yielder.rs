@@ -107,26 +107,16 @@ impl<T> Future for Yield<'_, T> {
             // The body is dropped as soon as its poll is over.
             return Poll::Pending;
         }
-        match mem::replace(&mut self.state, State::Over) {
-            State::New(item) => {
-                // SAFETY: RUNNING.
-                let is_free = unsafe { !block.head.with_turn(|turn| turn.branched) && block.has_room() };
-                if !is_free {
-                    let ticket = block.join_queue(foreign(Head::this(self.block.node()), cx.waker()));
-                    // SAFETY: RUNNING.
-                    unsafe { block.head.with_turn(|turn| turn.branched = true) };
-                    return self.wait_for_turn(cx, ticket, item);
-                }
-                if self.gives_way(cx).is_pending() {
-                    self.state = State::New(item);
-                    return Poll::Pending;
-                }
-                self.hand_over(cx, item)
+        if let State::Accepted(number) = self.state {
+            // SAFETY: RUNNING.
+            if unsafe { self.block.is_answered(number) } {
+                self.state = State::Over;
+                return Poll::Ready(());
             }
-            State::Offered(ticket, item) => self.wait_for_turn(cx, ticket, item),
-            State::Accepted(number) => self.rest(cx, number),
-            State::Over => Poll::Ready(()),
+            self.register(cx, number);
+            return Poll::Pending;
         }
+        self.offer(cx)
     }
 }
 
@@ -188,6 +178,24 @@ impl<T> Shared<T> {
     }
 }
 
+impl<T> Shared<T> {
+    /// Whether the item of this number was taken, and the next one is asked for.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING.
+    #[inline]
+    unsafe fn is_answered(&self, number: u32) -> bool {
+        // SAFETY: by the caller's word.
+        if unsafe { self.is_asked() } {
+            return true;
+        }
+        // A later one was accepted, so it was asked for.
+        // SAFETY: by the caller's word.
+        unsafe { self.head.with_turn(|turn| turn.accepted) != number }
+    }
+}
+
 impl<T> Yield<'_, T> {
     /// Pending when the task's budget is used up. A consumer on another core may take the items of a buffer as fast as they come,
     /// so a body may never find it full (G10).
@@ -202,34 +210,54 @@ impl<T> Yield<'_, T> {
         Poll::Ready(())
     }
 
+    /// Offers the item that was not accepted so far.
+    #[inline]
+    fn offer(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        match mem::replace(&mut self.state, State::Over) {
+            State::New(item) => {
+                let block: &Shared<T> = self.block;
+                // SAFETY: RUNNING, by `poll`.
+                let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
+                // SAFETY: as above.
+                if branched || !unsafe { block.has_room() } {
+                    let ticket = block.join_queue(foreign(Head::this(self.block.node()), cx.waker()));
+                    // SAFETY: as above.
+                    unsafe { block.head.with_turn(|turn| turn.branched = true) };
+                    return self.wait_for_turn(cx, ticket, item);
+                }
+                if self.gives_way(cx).is_pending() {
+                    self.state = State::New(item);
+                    return Poll::Pending;
+                }
+                self.hand_over(cx, item)
+            }
+            State::Offered(ticket, item) => self.wait_for_turn(cx, ticket, item),
+            State::Accepted(_) | State::Over => Poll::Ready(()),
+        }
+    }
+
     /// Accepts the item: there is room.
     #[inline]
     fn hand_over(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
         let block: &Shared<T> = self.block;
         // SAFETY: RUNNING, by `poll`.
-        let number = unsafe { block.head.with_turn(|turn| turn.accepted.wrapping_add(1)) };
+        let number = unsafe {
+            block.head.with_turn(|turn| {
+                turn.accepted = turn.accepted.wrapping_add(1);
+                turn.accepted
+            })
+        };
         let Some(ring) = &block.ring else {
-            // SAFETY: as above.
-            block.slot.with_mut(|slot| unsafe { *slot = Some(item) });
-            // SAFETY: as above.
-            unsafe {
-                block.head.with_turn(|turn| {
-                    turn.accepted = number;
-                    turn.has_item = true;
-                });
-            }
+            // SAFETY: as above, and there is room.
+            unsafe { block.put(item) };
             self.state = State::Accepted(number);
-            return self.register(cx, number);
+            self.register(cx, number);
+            return Poll::Pending;
         };
         // SAFETY: RUNNING, so alone at the body's end; and there is room.
         unsafe { ring.push(item) };
         // SAFETY: RUNNING.
-        unsafe {
-            block.head.with_turn(|turn| {
-                turn.accepted = number;
-                turn.has_item = true;
-            });
-        }
+        unsafe { block.head.with_turn(|turn| turn.has_item = true) };
         // One that has begun to wait meanwhile is told when the poll is over.
         if block.head.state.peek() & WAITING != 0 && block.head.state.clear(WAITING) & WAITING != 0 {
             block.head.wake_consumer();
@@ -237,30 +265,15 @@ impl<T> Yield<'_, T> {
         Poll::Ready(())
     }
 
-    /// Waits until the accepted item was taken and the next one is asked for.
-    #[inline]
-    fn rest(&mut self, cx: &task::Context<'_>, number: u32) -> Poll<()> {
-        let block: &Shared<T> = self.block;
-        // SAFETY: RUNNING, by `poll`.
-        let accepted = unsafe { block.head.with_turn(|turn| turn.accepted) };
-        // SAFETY: as above.
-        if accepted != number || unsafe { block.is_asked() } {
-            return Poll::Ready(());
-        }
-        self.state = State::Accepted(number);
-        self.register(cx, number)
-    }
-
     /// Sees to it that a request reaches this yield, also where a poll of the body alone does not.
     #[inline]
-    fn register(&self, cx: &task::Context<'_>, number: u32) -> Poll<()> {
+    fn register(&self, cx: &task::Context<'_>, number: u32) {
         let block: &Shared<T> = self.block;
         if let Some(waker) = foreign(Head::this(self.block.node()), cx.waker()) {
             block.rest(number, waker);
             // SAFETY: RUNNING, by `poll`.
             unsafe { block.head.with_turn(|turn| turn.branched = true) };
         }
-        Poll::Pending
     }
 
     /// Waits in the queue; hands the item over if it is the first and there is room.
