@@ -26,6 +26,10 @@ pub(crate) fn multi_thread() -> &'static Runtime {
     &MULTI_THREAD
 }
 
+pub(crate) fn current_thread() -> &'static Runtime {
+    &CURRENT_THREAD
+}
+
 #[derive(Clone, Copy)]
 pub(crate) enum Place {
     /// A spawned task on the runtime with several threads.

@@ -34,7 +34,8 @@ fn handed_over() -> Table {
         ],
         ratios: vec![Peer::ByHand, Peer::Go, Peer::AsyncStream],
         rows: vec![
-            unbuffered("an item, consumer in a task", Place::Task, "items_0").in_chart(),
+            unbuffered("an item, consumer in a task", Place::Task, "items_0")
+                .in_chart("an item that the body has ready"),
             unbuffered("an item, on a current-thread runtime", Place::CurrentThread, "items_0_one_core"),
             unbuffered("an item, consumer in `block_on`", Place::BlockOn, "items_0"),
         ],
@@ -56,8 +57,8 @@ fn unbuffered(what: &'static str, place: Place, in_go: &'static str) -> Row {
             place.run(async move { taking(producers::unfold(Numbers::default()), times).await })
         })
         .goal(Goal::TimesFaster(15.0, Peer::Go))
-        .goal(Goal::TimesFaster(12.0, Peer::ByHand))
-        .goal(Goal::AtMostTimes(1.5, Peer::AsyncStream))
+        .and_goal(Goal::TimesFaster(12.0, Peer::ByHand))
+        .and_goal(Goal::AtMostTimes(1.5, Peer::AsyncStream))
         .goal(Goal::AtMostTimes(1.0, Peer::AsyncStream))
 }
 
@@ -76,7 +77,8 @@ fn buffered() -> Table {
         ratios: vec![Peer::ByHand, Peer::Go, Peer::KanalAlone],
         rows: vec![
             with_buffer("an item, `buffer = 1`", Place::Task, 1, "items_1"),
-            with_buffer("an item, `buffer = 64`", Place::Task, 64, "items_64").in_chart(),
+            with_buffer("an item, `buffer = 64`", Place::Task, 64, "items_64")
+                .in_chart("the same with a buffer of 64"),
             with_buffer(
                 "an item, `buffer = 64`, on a current-thread runtime",
                 Place::CurrentThread,

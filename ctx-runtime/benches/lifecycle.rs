@@ -16,7 +16,8 @@ const MANY: usize = 100_000;
 
 pub(crate) fn rows() -> Vec<Row> {
     vec![
-        one("start, 5 items, cancel, ended", Place::Task, "lifecycle").in_chart(),
+        one("start, 5 items, cancel, ended", Place::Task, "lifecycle")
+            .in_chart("a whole life: start, 5 items, cancel, ended"),
         one("the same on a current-thread runtime", Place::CurrentThread, "lifecycle_one_core"),
         one("the same in `block_on`", Place::BlockOn, "lifecycle"),
         below_a_context_of_its_own(),

@@ -62,8 +62,8 @@ pub(crate) struct Measured {
 pub(crate) struct Line {
     pub(crate) what: &'static str,
     pub(crate) unit: Unit,
-    pub(crate) in_chart: bool,
-    pub(crate) goals: Vec<Goal>,
+    pub(crate) in_chart: Option<&'static str>,
+    pub(crate) goals: Vec<Vec<Goal>>,
     pub(crate) series: Vec<Series>,
 }
 

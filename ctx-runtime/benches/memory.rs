@@ -1,6 +1,6 @@
 //! What a generator that is alive takes of the system's memory, each measurement in a process of its own.
 
-use crate::consumers::{multi_thread, taken};
+use crate::consumers::{current_thread, taken};
 use crate::items::root;
 use crate::producers;
 use crate::row::{Goal, Peer, Row, Unit};
@@ -8,6 +8,7 @@ use crate::sources::Numbers;
 use std::process::{self, Command};
 use std::time::Duration;
 use std::{env, fs, future};
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
 /// The argument that makes this program such a process; after it come what and how many.
@@ -63,7 +64,7 @@ pub(crate) fn say(mut args: impl Iterator<Item = String>) -> ! {
 }
 
 fn held(what: &str, times: usize) -> f64 {
-    let runtime = multi_thread();
+    let runtime = current_thread();
     match what {
         "ctx" => runtime.block_on(ctx(times, true)),
         "ctx-unasked" => runtime.block_on(ctx(times, false)),
@@ -98,8 +99,8 @@ async fn by_hand(times: usize, asked: bool) -> f64 {
     .await
 }
 
-/// By how many bytes the process grows with so many of what `make` makes, their handles included. What the first one
-/// needs, as a thread's arena, was there before.
+/// By how many bytes the process grows with so many of what `make` makes, their handles included. What only the first one
+/// needs was there before.
 async fn growth<R>(times: usize, make: impl AsyncFn() -> R) -> f64 {
     let _first = make().await;
     tokio::time::sleep(SETTLING).await;
@@ -107,6 +108,8 @@ async fn growth<R>(times: usize, make: impl AsyncFn() -> R) -> f64 {
     let mut kept = Vec::with_capacity(times);
     for _ in 0..times {
         kept.push(make().await);
+        // So that those that have just started do not pile up in the runtime's queue.
+        yield_now().await;
     }
     tokio::time::sleep(SETTLING).await;
     resident() - before

@@ -44,7 +44,8 @@ fn table(measured: &Measured) -> String {
                 .iter()
                 .map(|&peer| line.ratio(peer).filter(|_| is_time).map_or("–".into(), ratio)),
         );
-        let goals: Vec<_> = line.goals.iter().map(|&of| goal(line, of)).collect();
+        let group = |goals: &Vec<Goal>| goals.iter().map(|&of| goal(line, of)).collect::<Vec<_>>().join(", ");
+        let goals: Vec<_> = line.goals.iter().map(group).collect();
         cells.push(goals.join("; then "));
         push(&mut text, &cells);
     }
@@ -91,7 +92,7 @@ fn round(figure: f64) -> f64 {
 }
 
 /// Two decimals below ten, one below a hundred, none above.
-pub(crate) fn digits(figure: f64) -> String {
+fn digits(figure: f64) -> String {
     match figure {
         0.0 => "0".to_owned(),
         figure if figure.fract() == 0.0 && figure < 10.0 => format!("{figure}"),

@@ -101,11 +101,11 @@ pub(crate) struct Row {
     pub(crate) batch: Batch,
     /// The most repetitions, where one takes long.
     pub(crate) most_repetitions: usize,
-    /// Whether the chart shows it.
-    pub(crate) in_chart: bool,
+    /// Its heading in the chart, if that shows it.
+    pub(crate) in_chart: Option<&'static str>,
     pub(crate) entries: Vec<Entry>,
-    /// The further ones are dreams: "then".
-    pub(crate) goals: Vec<Goal>,
+    /// The first group is to be reached; the further ones are dreams: "then".
+    pub(crate) goals: Vec<Vec<Goal>>,
 }
 
 impl Row {
@@ -115,7 +115,7 @@ impl Row {
             unit: Unit::Nanoseconds,
             batch: Batch::Calibrated,
             most_repetitions: usize::MAX,
-            in_chart: false,
+            in_chart: None,
             entries: Vec::new(),
             goals: Vec::new(),
         }
@@ -138,8 +138,9 @@ impl Row {
         self
     }
 
-    pub(crate) fn in_chart(mut self) -> Self {
-        self.in_chart = true;
+    /// Has the chart show it, under that heading.
+    pub(crate) fn in_chart(mut self, heading: &'static str) -> Self {
+        self.in_chart = Some(heading);
         self
     }
 
@@ -167,7 +168,16 @@ impl Row {
     }
 
     pub(crate) fn goal(mut self, goal: Goal) -> Self {
-        self.goals.push(goal);
+        self.goals.push(vec![goal]);
+        self
+    }
+
+    /// Adds one beside the goal added last, no dream.
+    pub(crate) fn and_goal(mut self, goal: Goal) -> Self {
+        match self.goals.last_mut() {
+            Some(goals) => goals.push(goal),
+            None => self.goals.push(vec![goal]),
+        }
         self
     }
 }

@@ -21,7 +21,9 @@ fn rows() -> Vec<Row> {
     let current_thread = Consumer::One(Place::CurrentThread);
     vec![
         waiting::<Channel>("from a channel, consumer in `block_on`", block_on),
-        waiting::<Channel>("from a channel, consumer in a task", task).by_go("items_channel").in_chart(),
+        waiting::<Channel>("from a channel, consumer in a task", task)
+            .by_go("items_channel")
+            .in_chart("an item that the body gets from a channel"),
         waiting::<Channel>("from a channel, on a current-thread runtime", current_thread)
             .by_go("items_channel_one_core"),
         waiting::<Channel>("from a channel, 8 at once in `FuturesUnordered`", Consumer::Unordered),
@@ -31,7 +33,8 @@ fn rows() -> Vec<Row> {
             .by_go("items_socket_one_core"),
         waiting::<Socket>("from a socket, 8 at once in `FuturesUnordered`", Consumer::Unordered),
         pipeline("through four stages, consumer in `block_on`", Place::BlockOn, "pipeline"),
-        pipeline("through four stages, consumer in a task", Place::Task, "pipeline").in_chart(),
+        pipeline("through four stages, consumer in a task", Place::Task, "pipeline")
+            .in_chart("an item through four stages"),
         pipeline(
             "through four stages, on a current-thread runtime",
             Place::CurrentThread,
