@@ -239,7 +239,7 @@ func resident() float64 {
 	if err != nil {
 		panic(err)
 	}
-	for line := range strings.Lines(string(status)) {
+	for _, line := range strings.Split(string(status), "\n") {
 		var kilobytes float64
 		if _, err := fmt.Sscanf(line, "VmRSS: %f kB", &kilobytes); err == nil {
 			return kilobytes * 1024
