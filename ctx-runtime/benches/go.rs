@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::{env, io};
 
@@ -17,6 +18,7 @@ the PATH, or say where it is: GO=/…/bin/go cargo run --release. Without a syst
 
 pub(crate) struct Go {
     version: String,
+    program: PathBuf,
     process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -46,11 +48,15 @@ impl Go {
                 "`go build` failed in go/, so the table will have nothing in its column for Go".to_owned()
             );
         }
-        let spawned = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut process = spawned.map_err(|error| format!("the program in Go does not run: {error}"))?;
+        let version = version.replacen("go", "Go ", 1);
+        Self::launch(version, &program).map_err(|error| format!("the program in Go does not run: {error}"))
+    }
+
+    fn launch(version: String, program: &Path) -> io::Result<Self> {
+        let mut process = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let requests = process.stdin.take().expect("piped above");
         let answers = BufReader::new(process.stdout.take().expect("piped above"));
-        Ok(Self { version: version.replacen("go", "Go ", 1), process, requests, answers })
+        Ok(Self { version, program: program.to_owned(), process, requests, answers })
     }
 
     pub(crate) fn version(&self) -> &str {
@@ -64,6 +70,12 @@ impl Go {
     /// If there is no such work in `go/`.
     pub(crate) fn run(&mut self, name: &str, times: u64) -> f64 {
         self.ask(name, times).unwrap_or_else(|error| panic!("the program in Go did not do `{name}`: {error}"))
+    }
+
+    /// The same in a process of its own, whose memory is as new.
+    pub(crate) fn run_afresh(&self, name: &str, times: u64) -> f64 {
+        let fresh = Self::launch(self.version.clone(), &self.program);
+        fresh.unwrap_or_else(|error| panic!("the program in Go does not run again: {error}")).run(name, times)
     }
 
     fn ask(&mut self, name: &str, times: u64) -> io::Result<f64> {

@@ -4,6 +4,9 @@ use crate::go::Go;
 use std::process::Command;
 use std::{fs, thread};
 
+const PEERS: [&str; 8] =
+    ["tokio", "tokio-util", "kanal", "flume", "async-channel", "async-stream", "asynk-strim", "futures-util"];
+
 /// The machine and the versions, in a sentence or two.
 pub(crate) fn describe(go: Option<&Go>) -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -12,14 +15,13 @@ pub(crate) fn describe(go: Option<&Go>) -> String {
     let rustc =
         rustc.as_deref().and_then(|text| text.split_whitespace().nth(1)).unwrap_or("of unknown version");
     let go = go.map_or("no Go: its column is empty", Go::version);
+    let peers = PEERS.map(|name| format!("{name} {}", locked(name))).join(", ");
     format!(
-        "Machine: {cores} cores, {}; {}, Linux {}; load {} when it began. rustc {rustc}; tokio {}, tokio-util {}; {go}.",
+        "Machine: {cores} cores, {}; {}, Linux {}; load {} when it began. rustc {rustc}; {peers}; {go}.",
         after("/proc/cpuinfo", "model name", ':').unwrap_or_else(|| "unknown CPU".to_owned()),
         after("/etc/os-release", "PRETTY_NAME", '=').unwrap_or_else(|| "unknown system".to_owned()),
         first("/proc/sys/kernel/osrelease", '-'),
         first("/proc/loadavg", ' '),
-        locked("tokio"),
-        locked("tokio-util"),
     )
 }
 

@@ -21,6 +21,11 @@ pub(crate) fn time<R>(times: u64, mut once: impl FnMut() -> R) -> f64 {
     for _ in 0..times {
         black_box(once());
     }
+    since(start)
+}
+
+/// The nanoseconds since `start`.
+pub(crate) fn since(start: Instant) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
@@ -47,6 +52,7 @@ pub(crate) fn time_two_threads<R>(times: u64, once: impl Fn() -> R + Sync) -> f6
 }
 
 pub(crate) struct Measured {
+    pub(crate) title: &'static str,
     pub(crate) peers: Vec<Peer>,
     pub(crate) ratios: Vec<Peer>,
     pub(crate) rows: Vec<Line>,
@@ -56,7 +62,8 @@ pub(crate) struct Measured {
 pub(crate) struct Line {
     pub(crate) what: &'static str,
     pub(crate) unit: Unit,
-    pub(crate) goals: Vec<Goal>,
+    pub(crate) in_chart: Option<&'static str>,
+    pub(crate) goals: Vec<Vec<Goal>>,
     pub(crate) series: Vec<Series>,
 }
 
@@ -77,6 +84,13 @@ impl Line {
         let (ours, theirs) = (self.of(Peer::Ctx)?, self.of(peer)?);
         let ratios = ours.figures.iter().zip(&theirs.figures).map(|(ours, theirs)| ours / theirs);
         Some(Spread::of(ratios.collect()))
+    }
+
+    /// Who of the others is the fastest.
+    pub(crate) fn fastest(&self) -> Option<Peer> {
+        let others = self.series.iter().filter(|series| series.peer != Peer::Ctx);
+        let medians = others.map(|series| (series.spread().median, series.peer));
+        medians.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, peer)| peer)
     }
 }
 
@@ -104,23 +118,25 @@ impl Spread {
 
 /// Measures every row so many times. Without Go, its peers are left out.
 pub(crate) fn table(table: Table, mut go: Option<&mut Go>, repetitions: usize) -> Measured {
-    let Table { peers, ratios, rows } = table;
+    let Table { title, peers, ratios, rows } = table;
+    eprintln!("# {title}");
     let rows = rows.into_iter().map(|row| {
         eprintln!("{}", row.what);
         line(row, go.as_deref_mut(), repetitions)
     });
-    Measured { rows: rows.collect(), peers, ratios }
+    Measured { title, rows: rows.collect(), peers, ratios }
 }
 
 fn line(row: Row, mut go: Option<&mut Go>, repetitions: usize) -> Line {
-    let Row { what, unit, batch, mut entries, goals } = row;
+    let Row { what, unit, batch, most_repetitions, in_chart, mut entries, goals } = row;
     entries.retain(|entry| go.is_some() || matches!(entry.source, Source::Here(_)));
     let mut run = |entry: &mut Entry, times| match &mut entry.source {
         Source::Here(work) => work(times),
         Source::Go(name) => go.as_mut().expect("left out above").run(name, times),
+        Source::FreshGo(name) => go.as_ref().expect("left out above").run_afresh(name, times),
     };
     let batches: Vec<u64> = entries.iter_mut().map(|entry| calibrate(batch, |n| run(entry, n))).collect();
-    let repetitions = if unit == Unit::Nanoseconds { repetitions } else { COUNTS };
+    let repetitions = if unit == Unit::Nanoseconds { repetitions.min(most_repetitions) } else { COUNTS };
     let mut figures = vec![Vec::with_capacity(repetitions); entries.len()];
     for _ in 0..repetitions {
         for ((entry, &times), figures) in entries.iter_mut().zip(&batches).zip(&mut figures) {
@@ -129,7 +145,7 @@ fn line(row: Row, mut go: Option<&mut Go>, repetitions: usize) -> Line {
     }
     let series = entries.into_iter().zip(figures);
     let series = series.map(|(Entry { peer, note, .. }, figures)| Series { peer, note, figures });
-    Line { what, unit, goals, series: series.collect() }
+    Line { what, unit, in_chart, goals, series: series.collect() }
 }
 
 /// How many times are to be measured at once. Runs the work, so that it is warm.

@@ -1,13 +1,28 @@
 //! The table: what was measured, as Markdown.
 
 use crate::measure::{Line, Measured, Series, Spread};
-use crate::row::{Goal, Peer, Unit};
+use crate::row::{Goal, MANY, Peer, Unit};
 use std::fmt::Write;
 
 const BEGIN: &str = "<!-- table: begin, written by `cargo run --release` -->";
 const END: &str = "<!-- table: end -->";
 
-pub(crate) fn markdown(measured: &Measured, machine: &str, repetitions: usize) -> String {
+/// All the tables, and what they were made with and on.
+pub(crate) fn markdown(tables: &[Measured], machine: &str, repetitions: usize) -> String {
+    let mut text = String::new();
+    for measured in tables {
+        let _ = write!(text, "### {}\n\n{}\n", measured.title, table(measured));
+    }
+    let _ = write!(
+        text,
+        "Made by `cargo run --release` in this directory, with {repetitions} repetitions (the rows with a hundred \
+         thousand of something at most {MANY}): the median, and in brackets the quartiles; a ratio is taken within \
+         each repetition, then its median.\n\n{machine}\n"
+    );
+    text
+}
+
+fn table(measured: &Measured) -> String {
     let mut text = String::new();
     let mut heads = vec!["what".to_owned()];
     heads.extend(measured.peers.iter().map(|peer| peer.name().to_owned()));
@@ -29,15 +44,11 @@ pub(crate) fn markdown(measured: &Measured, machine: &str, repetitions: usize) -
                 .iter()
                 .map(|&peer| line.ratio(peer).filter(|_| is_time).map_or("–".into(), ratio)),
         );
-        let goals: Vec<_> = line.goals.iter().map(|&of| goal(line, of)).collect();
+        let group = |goals: &Vec<Goal>| goals.iter().map(|&of| goal(line, of)).collect::<Vec<_>>().join(", ");
+        let goals: Vec<_> = line.goals.iter().map(group).collect();
         cells.push(goals.join("; then "));
         push(&mut text, &cells);
     }
-    let _ = write!(
-        text,
-        "\nMade by `cargo run --release` in this directory, with {repetitions} repetitions: the median, and in \
-         brackets the quartiles; a ratio is taken within each repetition, then its median.\n\n{machine}\n"
-    );
     text
 }
 
@@ -93,19 +104,35 @@ fn digits(figure: f64) -> String {
 
 /// The goal, and whether the median reaches it.
 fn goal(line: &Line, goal: Goal) -> String {
-    let (text, most, found) = match goal {
+    let ratio = |peer| line.ratio(peer).map(|ratio| ratio.median);
+    let (text, reached) = match goal {
         Goal::AtMost(most) => {
-            let unit = if line.unit == Unit::Nanoseconds { " ns" } else { "" };
-            (format!("≤ {most}{unit}"), most, line.of(Peer::Ctx).map(|series| round(series.spread().median)))
+            let unit = match line.unit {
+                Unit::Nanoseconds => " ns",
+                Unit::Allocations | Unit::Bytes => "",
+            };
+            let found = line.of(Peer::Ctx).map(|series| series.spread().median);
+            (format!("≤ {most}{unit}"), found.map(|found| round(found) <= most))
         }
         Goal::AtMostTimes(most, peer) => {
-            let found = line.ratio(peer).map(|ratio| round(ratio.median));
-            (format!("≤ {most} × {}", peer.name()), most, found)
+            (format!("≤ {most} × {}", peer.name()), ratio(peer).map(|found| round(found) <= most))
+        }
+        Goal::TimesFaster(times, peer) => (
+            format!("{times} × as fast as {}", peer.name()),
+            ratio(peer).map(|found| round(1.0 / found) >= times),
+        ),
+        Goal::AtMostTimesFastest(most) => {
+            let fastest = line.fastest();
+            let name = fastest.map_or(String::new(), |peer| format!(" ({})", peer.name()));
+            (
+                format!("≤ {most} × the fastest{name}"),
+                fastest.and_then(ratio).map(|found| round(found) <= most),
+            )
         }
     };
-    let verdict = match found {
-        Some(found) if found <= most => "reached",
-        Some(_) => "**missed**",
+    let verdict = match reached {
+        Some(true) => "reached",
+        Some(false) => "**missed**",
         None => "not measured",
     };
     format!("{text}: {verdict}")

@@ -5,7 +5,22 @@
 pub(crate) enum Peer {
     Ctx,
     TokioUtil,
+    /// A spawned task that sends on tokio's `mpsc`, with a `select!` on a token around each send.
+    ByHand,
     Go,
+    /// The same by hand with another channel.
+    Kanal,
+    /// Without the `select!`: it stops with its consumer only.
+    KanalAlone,
+    Flume,
+    AsyncChannel,
+    AsyncStream,
+    AsynkStrim,
+    Unfold,
+    /// Ctx itself, below a context that cannot be cancelled.
+    Background,
+    /// Ctx itself, where there is less of everything.
+    Small,
     /// The bare operation that the work cannot do without.
     Bare,
 }
@@ -15,11 +30,24 @@ impl Peer {
         match self {
             Self::Ctx => "ctx",
             Self::TokioUtil => "tokio-util",
+            Self::ByHand => "tokio by hand",
             Self::Go => "Go",
+            Self::Kanal => "kanal",
+            Self::KanalAlone => "kanal alone",
+            Self::Flume => "flume",
+            Self::AsyncChannel => "async-channel",
+            Self::AsyncStream => "async-stream",
+            Self::AsynkStrim => "asynk-strim",
+            Self::Unfold => "`unfold`",
+            Self::Background => "not cancellable",
+            Self::Small => "small",
             Self::Bare => "bare",
         }
     }
 }
+
+/// How often a row with a hundred thousand of something is repeated at most.
+pub(crate) const MANY: usize = 21;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -43,6 +71,8 @@ pub(crate) enum Source {
     Here(Work),
     /// The name of the work in `go/`.
     Go(&'static str),
+    /// The same in a process of its own.
+    FreshGo(&'static str),
 }
 
 /// How one peer does the work.
@@ -58,6 +88,10 @@ pub(crate) struct Entry {
 pub(crate) enum Goal {
     AtMost(f64),
     AtMostTimes(f64, Peer),
+    /// So many times as fast.
+    TimesFaster(f64, Peer),
+    /// Of all the peers in the row.
+    AtMostTimesFastest(f64),
 }
 
 /// One piece of work: a line of the table.
@@ -65,9 +99,13 @@ pub(crate) struct Row {
     pub(crate) what: &'static str,
     pub(crate) unit: Unit,
     pub(crate) batch: Batch,
+    /// The most repetitions, where one takes long.
+    pub(crate) most_repetitions: usize,
+    /// Its heading in the chart, if that shows it.
+    pub(crate) in_chart: Option<&'static str>,
     pub(crate) entries: Vec<Entry>,
-    /// The further ones are dreams: "then".
-    pub(crate) goals: Vec<Goal>,
+    /// The first group is to be reached; the further ones are dreams: "then".
+    pub(crate) goals: Vec<Vec<Goal>>,
 }
 
 impl Row {
@@ -76,6 +114,8 @@ impl Row {
             what,
             unit: Unit::Nanoseconds,
             batch: Batch::Calibrated,
+            most_repetitions: usize::MAX,
+            in_chart: None,
             entries: Vec::new(),
             goals: Vec::new(),
         }
@@ -92,6 +132,18 @@ impl Row {
         self
     }
 
+    /// Has it repeated less often: one repetition takes long.
+    pub(crate) fn of_many(mut self) -> Self {
+        self.most_repetitions = MANY;
+        self
+    }
+
+    /// Has the chart show it, under that heading.
+    pub(crate) fn in_chart(mut self, heading: &'static str) -> Self {
+        self.in_chart = Some(heading);
+        self
+    }
+
     pub(crate) fn by(mut self, peer: Peer, work: impl FnMut(u64) -> f64 + 'static) -> Self {
         self.entries.push(Entry { peer, source: Source::Here(Box::new(work)), note: None });
         self
@@ -99,6 +151,11 @@ impl Row {
 
     pub(crate) fn by_go(mut self, name: &'static str) -> Self {
         self.entries.push(Entry { peer: Peer::Go, source: Source::Go(name), note: None });
+        self
+    }
+
+    pub(crate) fn by_fresh_go(mut self, name: &'static str) -> Self {
+        self.entries.push(Entry { peer: Peer::Go, source: Source::FreshGo(name), note: None });
         self
     }
 
@@ -111,13 +168,23 @@ impl Row {
     }
 
     pub(crate) fn goal(mut self, goal: Goal) -> Self {
-        self.goals.push(goal);
+        self.goals.push(vec![goal]);
+        self
+    }
+
+    /// Adds one beside the goal added last, no dream.
+    pub(crate) fn and_goal(mut self, goal: Goal) -> Self {
+        match self.goals.last_mut() {
+            Some(goals) => goals.push(goal),
+            None => self.goals.push(vec![goal]),
+        }
         self
     }
 }
 
 /// Rows that have their peers in common.
 pub(crate) struct Table {
+    pub(crate) title: &'static str,
     /// The columns, ctx first.
     pub(crate) peers: Vec<Peer>,
     /// The peers that ctx is divided by, in columns of their own.

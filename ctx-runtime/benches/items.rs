@@ -1,0 +1,177 @@
+//! What an item costs that the body has ready.
+
+use crate::consumers::{Place, taking};
+use crate::producers;
+use crate::row::{Goal, Peer, Row, Table};
+use crate::sources::Numbers;
+use ctx_runtime::{Canceller, Context};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Far enough not to pass while it is measured.
+const FAR: Duration = Duration::from_hours(1);
+
+pub(crate) fn tables() -> Vec<Table> {
+    vec![handed_over(), buffered(), cancellable()]
+}
+
+pub(crate) fn root() -> (Context, Canceller) {
+    Context::background().with_cancel()
+}
+
+fn handed_over() -> Table {
+    Table {
+        title: "Items that the body has ready, `buffer = 0`",
+        peers: vec![
+            Peer::Ctx,
+            Peer::ByHand,
+            Peer::Go,
+            Peer::Kanal,
+            Peer::KanalAlone,
+            Peer::AsyncStream,
+            Peer::AsynkStrim,
+            Peer::Unfold,
+        ],
+        ratios: vec![Peer::ByHand, Peer::Go, Peer::AsyncStream],
+        rows: vec![
+            unbuffered("an item, consumer in a task", Place::Task, "items_0")
+                .in_chart("an item that the body has ready"),
+            unbuffered("an item, on a current-thread runtime", Place::CurrentThread, "items_0_one_core"),
+            unbuffered("an item, consumer in `block_on`", Place::BlockOn, "items_0"),
+        ],
+    }
+}
+
+fn unbuffered(what: &'static str, place: Place, in_go: &'static str) -> Row {
+    spawned(what, place, 0, in_go)
+        .by(Peer::AsyncStream, move |times| {
+            place.run(async move {
+                let token = CancellationToken::new();
+                taking(producers::async_stream(&token, Numbers::default()), times).await
+            })
+        })
+        .by(Peer::AsynkStrim, move |times| {
+            place.run(async move { taking(producers::asynk_strim(Numbers::default()), times).await })
+        })
+        .by(Peer::Unfold, move |times| {
+            place.run(async move { taking(producers::unfold(Numbers::default()), times).await })
+        })
+        .goal(Goal::TimesFaster(15.0, Peer::Go))
+        .and_goal(Goal::TimesFaster(12.0, Peer::ByHand))
+        .and_goal(Goal::AtMostTimes(1.5, Peer::AsyncStream))
+        .goal(Goal::AtMostTimes(1.0, Peer::AsyncStream))
+}
+
+fn buffered() -> Table {
+    Table {
+        title: "Items that the body has ready, with a buffer",
+        peers: vec![
+            Peer::Ctx,
+            Peer::ByHand,
+            Peer::Go,
+            Peer::Kanal,
+            Peer::KanalAlone,
+            Peer::Flume,
+            Peer::AsyncChannel,
+        ],
+        ratios: vec![Peer::ByHand, Peer::Go, Peer::KanalAlone],
+        rows: vec![
+            with_buffer("an item, `buffer = 1`", Place::Task, 1, "items_1"),
+            with_buffer("an item, `buffer = 64`", Place::Task, 64, "items_64")
+                .in_chart("the same with a buffer of 64"),
+            with_buffer(
+                "an item, `buffer = 64`, on a current-thread runtime",
+                Place::CurrentThread,
+                64,
+                "items_64_one_core",
+            ),
+            with_buffer("an item, `buffer = 1024`", Place::Task, 1024, "items_1024"),
+        ],
+    }
+}
+
+fn with_buffer(what: &'static str, place: Place, buffer: usize, in_go: &'static str) -> Row {
+    spawned(what, place, buffer, in_go)
+        .by(Peer::Flume, move |times| {
+            place.run(async move {
+                let token = CancellationToken::new();
+                taking(producers::flume(&token, buffer, Numbers::default()), times).await
+            })
+        })
+        .by(Peer::AsyncChannel, move |times| {
+            place.run(async move {
+                let token = CancellationToken::new();
+                taking(producers::async_channel(&token, buffer, Numbers::default()), times).await
+            })
+        })
+        .goal(Goal::AtMostTimesFastest(1.0))
+        .goal(Goal::AtMostTimesFastest(0.5))
+}
+
+/// By those who have a task for the body.
+fn spawned(what: &'static str, place: Place, buffer: usize, in_go: &'static str) -> Row {
+    Row::new(what)
+        .by(Peer::Ctx, move |times| {
+            place.run(async move {
+                let (parent, _keep) = root();
+                taking(producers::ctx(&parent, buffer, Numbers::default()), times).await
+            })
+        })
+        .by(Peer::ByHand, move |times| {
+            place.run(async move {
+                let token = CancellationToken::new();
+                taking(producers::by_hand(&token, buffer, Numbers::default()), times).await
+            })
+        })
+        .by_go(in_go)
+        .by(Peer::Kanal, move |times| {
+            place.run(async move {
+                let token = CancellationToken::new();
+                taking(producers::kanal(&token, buffer, Numbers::default()), times).await
+            })
+        })
+        .by(Peer::KanalAlone, move |times| {
+            place.run(async move { taking(producers::kanal_alone(buffer, Numbers::default()), times).await })
+        })
+}
+
+fn cancellable() -> Table {
+    Table {
+        title: "What it costs to be cancellable",
+        peers: vec![Peer::Ctx, Peer::Background],
+        ratios: vec![Peer::Background],
+        rows: vec![
+            below("an item below a `with_cancel()`, consumer in a task", Place::Task, 0, root),
+            below("an item below a `with_cancel()`, consumer in `block_on`", Place::BlockOn, 0, root),
+            below("an item below a `with_cancel()`, `buffer = 64`", Place::Task, 64, root),
+            below("an item below a `with_timeout(1 h)`, consumer in a task", Place::Task, 0, under_deadline),
+            below(
+                "an item below a `with_timeout(1 h)`, consumer in `block_on`",
+                Place::BlockOn,
+                0,
+                under_deadline,
+            ),
+            below("an item below a `with_timeout(1 h)`, `buffer = 64`", Place::Task, 64, under_deadline),
+        ],
+    }
+}
+
+fn under_deadline() -> (Context, Canceller) {
+    Context::background().with_timeout(FAR).with_cancel()
+}
+
+fn below(what: &'static str, place: Place, buffer: usize, parent: fn() -> (Context, Canceller)) -> Row {
+    Row::new(what)
+        .by(Peer::Ctx, move |times| {
+            place.run(async move {
+                let (parent, _keep) = parent();
+                taking(producers::ctx(&parent, buffer, Numbers::default()), times).await
+            })
+        })
+        .by(Peer::Background, move |times| {
+            place.run(async move {
+                taking(producers::ctx(&Context::background(), buffer, Numbers::default()), times).await
+            })
+        })
+        .goal(Goal::AtMostTimes(1.05, Peer::Background))
+}

@@ -1,0 +1,141 @@
+//! How each peer makes a generator of a source, as a person would write it with that peer.
+
+use crate::consumers::Inline;
+use crate::sources::Source;
+use ctx_runtime::{Context, Generator};
+use futures_util::Stream;
+use futures_util::stream;
+use tokio::select;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) fn ctx(parent: &Context, buffer: usize, mut source: impl Source) -> Generator<u64> {
+    Generator::builder().buffer(buffer).spawn(parent, |_, co| async move {
+        while let Some(item) = source.item().await {
+            co.yield_(item).await;
+        }
+    })
+}
+
+pub(crate) fn by_hand(token: &CancellationToken, buffer: usize, source: impl Source) -> mpsc::Receiver<u64> {
+    by_hand_joined(token, buffer, source).0
+}
+
+/// With the handle that tells when the task has ended.
+pub(crate) fn by_hand_joined(
+    token: &CancellationToken,
+    buffer: usize,
+    mut source: impl Source,
+) -> (mpsc::Receiver<u64>, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel(buffer.max(1));
+    let token = token.clone();
+    let task = tokio::spawn(async move {
+        while let Some(item) = source.item().await {
+            select! {
+                () = token.cancelled() => break,
+                sent = sender.send(item) => if sent.is_err() { break },
+            }
+        }
+    });
+    (receiver, task)
+}
+
+pub(crate) fn kanal(
+    token: &CancellationToken,
+    buffer: usize,
+    mut source: impl Source,
+) -> kanal::AsyncReceiver<u64> {
+    let (sender, receiver) = kanal::bounded_async(buffer.max(1));
+    let token = token.clone();
+    tokio::spawn(async move {
+        while let Some(item) = source.item().await {
+            select! {
+                () = token.cancelled() => break,
+                sent = sender.send(item) => if sent.is_err() { break },
+            }
+        }
+    });
+    receiver
+}
+
+/// Stops with its consumer only.
+pub(crate) fn kanal_alone(buffer: usize, mut source: impl Source) -> kanal::AsyncReceiver<u64> {
+    let (sender, receiver) = kanal::bounded_async(buffer.max(1));
+    tokio::spawn(async move {
+        while let Some(item) = source.item().await {
+            if sender.send(item).await.is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+pub(crate) fn flume(
+    token: &CancellationToken,
+    buffer: usize,
+    mut source: impl Source,
+) -> flume::Receiver<u64> {
+    let (sender, receiver) = flume::bounded(buffer.max(1));
+    let token = token.clone();
+    tokio::spawn(async move {
+        while let Some(item) = source.item().await {
+            select! {
+                () = token.cancelled() => break,
+                sent = sender.send_async(item) => if sent.is_err() { break },
+            }
+        }
+    });
+    receiver
+}
+
+pub(crate) fn async_channel(
+    token: &CancellationToken,
+    buffer: usize,
+    mut source: impl Source,
+) -> async_channel::Receiver<u64> {
+    let (sender, receiver) = async_channel::bounded(buffer.max(1));
+    let token = token.clone();
+    tokio::spawn(async move {
+        while let Some(item) = source.item().await {
+            select! {
+                () = token.cancelled() => break,
+                sent = sender.send(item) => if sent.is_err() { break },
+            }
+        }
+    });
+    receiver
+}
+
+pub(crate) fn async_stream<S: Source>(
+    token: &CancellationToken,
+    mut source: S,
+) -> Inline<impl Stream<Item = u64> + Send + 'static + use<S>> {
+    let token = token.clone();
+    Inline::new(async_stream::stream! {
+        while let Some(item) = source.item().await {
+            if token.is_cancelled() {
+                break;
+            }
+            yield item;
+        }
+    })
+}
+
+/// Without a look at a token.
+pub(crate) fn asynk_strim(mut source: impl Source) -> Inline<impl Stream<Item = u64> + Send + 'static> {
+    Inline::new(asynk_strim::stream_fn(|mut yielder| async move {
+        while let Some(item) = source.item().await {
+            yielder.yield_item(item).await;
+        }
+    }))
+}
+
+/// Without a look at a token.
+pub(crate) fn unfold(source: impl Source) -> Inline<impl Stream<Item = u64> + Send + 'static> {
+    Inline::new(stream::unfold(source, |mut source| async move {
+        let item = source.item().await?;
+        Some((item, source))
+    }))
+}
