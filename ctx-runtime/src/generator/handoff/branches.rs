@@ -47,6 +47,8 @@ pub(super) fn foreign(this: NonNull<Member>, waker: &Waker) -> Option<Waker> {
 
 impl<T> Shared<T> {
     /// Has a yield wait behind those that wait already.
+    #[cold]
+    #[inline(never)]
     pub(super) fn join_queue(&self, waker: Option<Waker>) -> Ticket {
         let mut branches = self.branches.lock();
         let branches = branches.get_or_insert_default();
@@ -57,6 +59,8 @@ impl<T> Shared<T> {
     }
 
     /// Whether it is this yield's turn. If so it waits no more, else it is woken with `waker` when it is.
+    #[cold]
+    #[inline(never)]
     pub(super) fn take_turn(&self, ticket: Ticket, has_room: bool, waker: Option<Waker>) -> Turn {
         let mut guard = self.branches.lock();
         let Some(branches) = guard.as_mut() else { return Turn::Wait };
@@ -77,6 +81,8 @@ impl<T> Shared<T> {
     }
 
     /// Has the yield whose item, of this number, was accepted be woken with `waker` when the next one is asked for.
+    #[cold]
+    #[inline(never)]
     pub(super) fn rest(&self, number: u32, waker: Waker) {
         let replaced = {
             let mut branches = self.branches.lock();
@@ -86,6 +92,8 @@ impl<T> Shared<T> {
     }
 
     /// Takes a yield out that is dropped. Its successor, if it was the first, is woken.
+    #[cold]
+    #[inline(never)]
     pub(super) fn leave_queue(&self, ticket: Ticket) {
         let (left, next) = {
             let mut guard = self.branches.lock();
@@ -100,6 +108,8 @@ impl<T> Shared<T> {
     }
 
     /// Wakes the yield whose turn it is, if one waits.
+    #[cold]
+    #[inline(never)]
     pub(super) fn wake_next(&self) {
         let next = self.branches.lock().as_mut().and_then(|branches| branches.next());
         if let Some(next) = next {
@@ -109,6 +119,8 @@ impl<T> Shared<T> {
 
     /// Before a poll that answers a request: wakes the yield that rests and the one whose turn it is, where that poll alone would
     /// not reach them. Returns whether any yield waits.
+    #[cold]
+    #[inline(never)]
     pub(super) fn wake_branches(&self) -> bool {
         let (resting, next, any) = {
             let mut guard = self.branches.lock();
@@ -123,6 +135,8 @@ impl<T> Shared<T> {
     }
 
     /// Lets go of the wakers, when the body is gone.
+    #[cold]
+    #[inline(never)]
     pub(super) fn clear_branches(&self) {
         let branches = self.branches.lock().take();
         drop(branches);

@@ -271,6 +271,7 @@ impl<T> Consumer<T> {
     }
 
     #[cold]
+    #[inline(never)]
     fn is_inside(&self) -> bool {
         // Loom's threads are in no runtime, and may all help.
         cfg!(all(test, loom))
@@ -302,6 +303,7 @@ impl<T> Consumer<T> {
     /// Leaves the waker with whoever has RUNNING, and says what is wanted. Ready if that one has gone meanwhile, or there is an end
     /// or an item: then it is worth another try.
     #[cold]
+    #[inline(never)]
     fn knock(&self, cx: &task::Context<'_>, wanted: usize) -> Poll<()> {
         let head = self.head();
         head.set_consumer(cx.waker());
@@ -323,6 +325,7 @@ impl<T> Consumer<T> {
 
     /// Gives RUNNING back and waits.
     #[cold]
+    #[inline(never)]
     fn pend<R>(&self, cx: &task::Context<'_>) -> Poll<R> {
         let head = self.head();
         head.set_consumer(cx.waker());
@@ -332,6 +335,7 @@ impl<T> Consumer<T> {
 
     /// Gives RUNNING back, has the driver do what there is to do, and waits.
     #[cold]
+    #[inline(never)]
     fn hand_over(&self, cx: &task::Context<'_>) -> Ran {
         self.head().state.set(NOTIFIED);
         let _: Poll<()> = self.pend(cx);
@@ -358,6 +362,7 @@ impl<T> Consumer<T> {
 
     /// What is left, then the end.
     #[cold]
+    #[inline(never)]
     fn left_or_end(&self) -> Poll<Option<T>> {
         // SAFETY: there is an end, and this is the consumer.
         if let Some(item) = unsafe { self.shared().take_left() } {

@@ -65,6 +65,7 @@ pub(super) unsafe fn run(node: &NodeRef) -> Polled {
 ///
 /// As [`run`].
 #[cold]
+#[inline(never)]
 unsafe fn ran_out(node: &NodeRef, polled: Result<Poll<()>, Payload>) {
     let end = match polled {
         // Who stopped the generator during the poll has left the body to us.
@@ -88,6 +89,7 @@ fn stopped(node: &NodeRef) -> End {
 ///
 /// The caller has RUNNING, and the body is there.
 #[cold]
+#[inline(never)]
 #[must_use]
 pub(super) unsafe fn reap(node: &NodeRef, head: &Head) -> bool {
     let place = Place::of(&head.runtime);
@@ -118,6 +120,7 @@ pub(super) fn leave_to_driver(head: &Head) {
 
 /// Sees to what was left to whoever had RUNNING. Called with the state that it was given back in.
 #[cold]
+#[inline(never)]
 pub(super) fn see_to_rest(node: &NodeRef, head: &Head, before: usize) {
     if before & ORPHANED != 0 {
         // There is no driver any more to do it.

@@ -1,6 +1,6 @@
 //! The body's end: hands items on, when there is room for them.
 
-use super::block::{Head, Shared, SharedRef};
+use super::block::{Head, Shared, SharedRef, is_own};
 use super::branches::{Ticket, Turn, foreign};
 use super::state::{ASKED, BLOCKED, ENDED, WAITING};
 use crate::context::is_within;
@@ -122,6 +122,7 @@ impl<T> Future for Yield<'_, T> {
 
 /// A yield that is polled outside its body's own poll.
 #[cold]
+#[inline(never)]
 fn elsewhere(head: &Head) -> Poll<()> {
     assert!(
         head.state.load() & ENDED != 0,
@@ -220,10 +221,7 @@ impl<T> Yield<'_, T> {
                 let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
                 // SAFETY: as above.
                 if branched || !unsafe { block.has_room() } {
-                    let ticket = block.join_queue(foreign(Head::this(self.block.node()), cx.waker()));
-                    // SAFETY: as above.
-                    unsafe { block.head.with_turn(|turn| turn.branched = true) };
-                    return self.wait_for_turn(cx, ticket, item);
+                    return self.queue_up(cx, item);
                 }
                 if self.gives_way(cx).is_pending() {
                     self.state = State::New(item);
@@ -234,6 +232,17 @@ impl<T> Yield<'_, T> {
             State::Offered(ticket, item) => self.wait_for_turn(cx, ticket, item),
             State::Accepted(_) | State::Over => Poll::Ready(()),
         }
+    }
+
+    /// Waits behind the others, or for room.
+    #[cold]
+    #[inline(never)]
+    fn queue_up(&mut self, cx: &mut task::Context<'_>, item: T) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        let ticket = block.join_queue(foreign(Head::this(self.block.node()), cx.waker()));
+        // SAFETY: RUNNING, by `poll`.
+        unsafe { block.head.with_turn(|turn| turn.branched = true) };
+        self.wait_for_turn(cx, ticket, item)
     }
 
     /// Accepts the item: there is room.
@@ -269,8 +278,8 @@ impl<T> Yield<'_, T> {
     #[inline]
     fn register(&self, cx: &task::Context<'_>, number: u32) {
         let block: &Shared<T> = self.block;
-        if let Some(waker) = foreign(Head::this(self.block.node()), cx.waker()) {
-            block.rest(number, waker);
+        if !is_own(Head::this(self.block.node()), cx.waker()) {
+            block.rest(number, cx.waker().clone());
             // SAFETY: RUNNING, by `poll`.
             unsafe { block.head.with_turn(|turn| turn.branched = true) };
         }
@@ -278,6 +287,7 @@ impl<T> Yield<'_, T> {
 
     /// Waits in the queue; hands the item over if it is the first and there is room.
     #[cold]
+    #[inline(never)]
     fn wait_for_turn(&mut self, cx: &mut task::Context<'_>, ticket: Ticket, item: T) -> Poll<()> {
         let block: &Shared<T> = self.block;
         let this = Head::this(self.block.node());
