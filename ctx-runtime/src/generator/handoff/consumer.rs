@@ -92,8 +92,8 @@ impl<T> Consumer<T> {
         let shared = self.shared();
         let is_empty = match &shared.ring {
             Some(ring) => ring.is_empty(),
-            // SAFETY: there is an end, so the turn is the consumer's; what changes it borrows the consumer mutably.
-            None => unsafe { shared.head.with_turn(|turn| !turn.has_item) },
+            // SAFETY: there is an end, so the turn is the consumer's; what changes it borrows the consumer mutably. Several may look.
+            None => shared.head.turn.with(|turn| unsafe { !(*turn).has_item }),
         };
         !panicked && is_empty
     }
