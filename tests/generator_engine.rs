@@ -522,3 +522,84 @@ fn a_yielder_and_a_context_may_leave_the_body_and_be_dropped_anywhere() {
     assert!(ctx.is_done());
     thread::spawn(move || drop((ctx, co))).join().unwrap();
 }
+
+/// A body that is polled by a consumer in `block_on` may give way (by `yield_now`, or as its budget is used up). A single-threaded runtime
+/// keeps such a wake for later, and forgets it where the `block_on` ends with that very poll.
+#[test]
+fn a_body_that_gives_way_in_the_last_poll_of_a_block_on_is_not_forgotten() {
+    let runtime = current_thread();
+    let mut one = {
+        let _inside = runtime.enter();
+        Generator::builder().spawn(&Context::background(), |_, co| async move {
+            yield_now().await;
+            co.yield_(1).await;
+        })
+    };
+    runtime.block_on(async { assert!(poll_next(&mut one, Waker::noop()).is_pending()) });
+    assert_eq!(runtime.block_on(within("the item", one.next())), Some(1));
+}
+
+/// As above; the plainest of programs: a `block_on` for each item.
+#[test]
+fn a_buffered_body_that_gives_way_gets_on_though_each_item_is_blocked_on_by_itself() {
+    let runtime = current_thread();
+    let mut numbers = {
+        let _inside = runtime.enter();
+        Generator::builder().buffer(1).spawn(&Context::background(), |_, co| async move {
+            for n in 0.. {
+                co.yield_(n).await;
+                yield_now().await;
+            }
+        })
+    };
+    for n in 0..20 {
+        assert_eq!(runtime.block_on(within("an item", numbers.next())), Some(n));
+    }
+}
+
+/// As above, where nobody says `yield_now`: the budget of a poll is used up by what the body receives.
+#[test]
+fn a_body_whose_budget_is_used_up_in_the_last_poll_of_a_block_on_is_not_forgotten() {
+    let runtime = current_thread();
+    let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+    let mut last = {
+        let _inside = runtime.enter();
+        Generator::builder().spawn(&Context::background(), |_, co| async move {
+            while let Some(n) = receive.recv().await {
+                if n == 999 {
+                    co.yield_(n).await;
+                }
+            }
+        })
+    };
+    for n in 0..1000 {
+        send.send(n).unwrap();
+    }
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            item = last.next() => panic!("too early: {item:?}"),
+            () = async {} => {}
+        }
+    });
+    assert_eq!(runtime.block_on(within("the item", last.next())), Some(999));
+}
+
+/// A task that hands its waker on into a `block_on` of another runtime: by task and waker it is the one that has asked before.
+#[test]
+fn a_waker_that_is_passed_into_another_runtime_does_not_take_the_body_along() {
+    let (home, other) = (multi_thread(), current_thread());
+    let polls = Polls::default();
+    let mut numbers = count(&home, 0, &polls);
+    let task = home.spawn(async move {
+        assert_eq!(within("an item in the task", ask(&mut numbers)).await, Some(0));
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        block_in_place(|| {
+            let _ = other.block_on(async { poll_next(&mut numbers, &waker) });
+            drop(other);
+        });
+        assert_eq!(within("an item in the task", ask(&mut numbers)).await, Some(1));
+    });
+    home.block_on(within("the task", task)).unwrap();
+    polls.assert_at_home();
+}
