@@ -274,6 +274,35 @@ async fn a_waker_may_drop_another_handle_when_it_is_replaced() {
     assert_eq!(dropped.count(), 1);
 }
 
+/// A waker whose own destructor panics, when another poll replaces it: the panic is that poll's, and nothing else is harmed.
+#[tokio::test]
+async fn a_waker_whose_destructor_panics_loses_neither_item_nor_body() {
+    for buffer in [0, 1] {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let dropped = Tally::new();
+        let guard = dropped.on_drop();
+        let mut generator =
+            Generator::builder().buffer(buffer).spawn(&Context::background(), |_, co| async move {
+                let _guard = guard;
+                co.yield_(receive.await.unwrap()).await;
+                pending::<()>().await;
+            });
+        settle().await;
+        let panics = Mutex::new(on_drop(|| panic!("a destructor that panics, as the test wants it")));
+        let hostile = waker_fn(move || {
+            let _ = &panics;
+        });
+        assert!(poll_next(&mut generator, &hostile).is_pending());
+        drop(hostile);
+        let _ = catch_unwind(AssertUnwindSafe(|| poll_next(&mut generator, Waker::noop())));
+        send.send(1).unwrap();
+        assert_eq!(within("the item", generator.next()).await, Some(1), "buffer {buffer}");
+        settle().await;
+        drop(generator);
+        assert_eq!(dropped.count(), 1, "buffer {buffer}");
+    }
+}
+
 /// A body that asks itself: nothing can come of it, and its context still ends it.
 #[tokio::test]
 async fn a_body_that_asks_itself_is_ended_by_its_context() {
