@@ -584,22 +584,3 @@ fn a_body_whose_budget_is_used_up_in_the_last_poll_of_a_block_on_is_not_forgotte
     });
     assert_eq!(runtime.block_on(within("the item", last.next())), Some(999));
 }
-
-/// A task that hands its waker on into a `block_on` of another runtime: by task and waker it is the one that has asked before.
-#[test]
-fn a_waker_that_is_passed_into_another_runtime_does_not_take_the_body_along() {
-    let (home, other) = (multi_thread(), current_thread());
-    let polls = Polls::default();
-    let mut numbers = count(&home, 0, &polls);
-    let task = home.spawn(async move {
-        assert_eq!(within("an item in the task", ask(&mut numbers)).await, Some(0));
-        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        block_in_place(|| {
-            let _ = other.block_on(async { poll_next(&mut numbers, &waker) });
-            drop(other);
-        });
-        assert_eq!(within("an item in the task", ask(&mut numbers)).await, Some(1));
-    });
-    home.block_on(within("the task", task)).unwrap();
-    polls.assert_at_home();
-}

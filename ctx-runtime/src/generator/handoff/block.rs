@@ -3,7 +3,7 @@
 use super::state::{DRIVER, ENDED, NOTIFIED, RUNNING, State};
 use super::{branches::Branches, ring::Ring};
 use crate::context::Lock;
-use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, quietly};
+use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, is_within, quietly};
 use crate::generator::end::End;
 use crate::loom::UnsafeCell;
 use std::borrow::Cow;
@@ -45,6 +45,8 @@ pub(super) struct Turn {
     pub(super) has_item: bool,
     /// More than one yield waits, or one with a waker that is not the body's: they are in `branches`.
     pub(super) branched: bool,
+    /// Something has cloned the body's waker during a poll: it may wait for it.
+    pub(super) waker_taken: bool,
 }
 
 impl Turn {
@@ -192,7 +194,12 @@ where
                 driver: UnsafeCell::new(None),
                 consumer: Lock::new(None),
                 end: UnsafeCell::new(None),
-                turn: UnsafeCell::new(Turn { accepted: 0, has_item: false, branched: false }),
+                turn: UnsafeCell::new(Turn {
+                    accepted: 0,
+                    has_item: false,
+                    branched: false,
+                    waker_taken: false,
+                }),
             },
             slot: UnsafeCell::new(MaybeUninit::uninit()),
             ring,
@@ -450,6 +457,12 @@ unsafe fn node(data: *const ()) -> NodeRef {
 unsafe fn clone_waker(data: *const ()) -> RawWaker {
     // SAFETY: the contract of a waker's functions. Not counted here, so it is not dropped.
     let this = ManuallyDrop::new(unsafe { node(data) });
+    if is_within(Head::this(&this)) {
+        // SAFETY: the node of a generator: a waker with `VTABLE` is made of no other.
+        let head = unsafe { Head::of(&this) };
+        // SAFETY: this thread polls its body, so it has RUNNING.
+        unsafe { head.with_turn(|turn| turn.waker_taken = true) };
+    }
     raw_waker(NodeRef::clone(&this).into_raw())
 }
 

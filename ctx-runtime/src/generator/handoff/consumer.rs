@@ -7,9 +7,10 @@ use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, R
 use crate::context::{Context, Ending, NodeRef, Within, quietly};
 use crate::generator::end::End;
 use std::marker::PhantomData;
-use std::panic::{self, Location};
+use std::mem;
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::task::{self, Poll, ready};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::coop;
 
 /// How many bodies may be polled within one another on one stack.
@@ -223,10 +224,11 @@ impl<T> Consumer<T> {
     unsafe fn run(&mut self, cx: &task::Context<'_>, is_over: bool, is_news: bool, answered: usize) -> Ran {
         if is_over {
             // SAFETY: RUNNING, and until there is an end the body is there.
-            if unsafe { reap(self.node(), self.head()) } {
-                return Ran::ToItsEnd;
-            }
-            return self.hand_over(cx);
+            return if unsafe { reap(self.node(), self.head()) } {
+                self.ended(cx)
+            } else {
+                self.hand_over(cx)
+            };
         }
         if !is_news {
             let _: Poll<()> = self.pend(cx);
@@ -238,7 +240,8 @@ impl<T> Consumer<T> {
             // SAFETY: RUNNING.
             unsafe { self.head().with_turn(|turn| turn.branched = branched) };
         }
-        if !self.may_help(cx) {
+        let help = self.may_help(cx);
+        if help == Help::Not {
             return self.hand_over(cx);
         }
         if self.head().state.peek() & answered != 0 {
@@ -246,27 +249,67 @@ impl<T> Consumer<T> {
         }
         // SAFETY: RUNNING, no end, and inside the runtime.
         match unsafe { run(self.node()) } {
-            Polled::Rests => Ran::ToRest,
-            Polled::Ended => Ran::ToItsEnd,
+            Polled::Rests if help == Help::Blocking => self.keep_wakes(),
+            Polled::Rests => {}
+            Polled::Ended => return self.ended(cx),
         }
+        Ran::ToRest
+    }
+
+    /// What becomes of a body that was polled by a `block_on` of a current-thread runtime: wakes that were put off until that goes
+    /// on ("deferred", by `yield_now` or for want of budget) are lost if it returns. So the driver is to look once more, if
+    /// anything has taken the body's waker.
+    #[cold]
+    #[inline(never)]
+    fn keep_wakes(&self) {
+        // SAFETY: called with RUNNING.
+        if unsafe { self.head().with_turn(|turn| mem::replace(&mut turn.waker_taken, false)) } {
+            self.head().state.set(NOTIFIED);
+        }
+    }
+
+    /// The generator has ended, or is about to where drops are nested deep: then that wakes the consumer.
+    #[cold]
+    #[inline(never)]
+    fn ended(&self, cx: &task::Context<'_>) -> Ran {
+        if self.end().is_none() {
+            self.head().set_consumer(cx.waker());
+            if self.head().state.set(WAITING) & ENDED == 0 {
+                return Ran::Not;
+            }
+        }
+        Ran::ToItsEnd
     }
 
     /// Whether the body may be polled here: inside its runtime, and not too deep on the stack (G8, G9).
     #[inline]
-    fn may_help(&mut self, cx: &task::Context<'_>) -> bool {
+    fn may_help(&mut self, cx: &task::Context<'_>) -> Help {
         if Within::depth() >= NESTED_POLLS {
-            return false;
+            return Help::Not;
         }
         // Without a task (`block_on`), or in another one than last time, the runtime is asked.
-        let Some(task) = tokio::task::try_id() else { return self.is_inside() };
+        let Some(task) = tokio::task::try_id() else { return self.may_help_blocking() };
         let waker = cx.waker().data();
-        match &self.asker {
+        let is_inside = match &self.asker {
             Some(asker) if asker.task == task && asker.waker == waker => asker.is_inside,
             _ => {
                 let is_inside = self.is_inside();
                 self.asker = Some(Asker { task, waker, is_inside });
                 is_inside
             }
+        };
+        if is_inside { Help::InTask } else { Help::Not }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn may_help_blocking(&self) -> Help {
+        if !self.is_inside() {
+            Help::Not
+        } else if self.runtime().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            Help::Blocking
+        } else {
+            Help::InTask
         }
     }
 
@@ -328,9 +371,13 @@ impl<T> Consumer<T> {
     #[inline(never)]
     fn pend<R>(&self, cx: &task::Context<'_>) -> Poll<R> {
         let head = self.head();
-        head.set_consumer(cx.waker());
+        // A waker whose clone or destructor panics must not keep RUNNING.
+        let kept = panic::catch_unwind(AssertUnwindSafe(|| head.set_consumer(cx.waker())));
         self.left(head.state.leave_setting(WAITING));
-        Poll::Pending
+        match kept {
+            Ok(()) => Poll::Pending,
+            Err(payload) => panic::resume_unwind(payload),
+        }
     }
 
     /// Gives RUNNING back, has the driver do what there is to do, and waits.
@@ -403,6 +450,16 @@ impl<T> Consumer<T> {
     }
 }
 
+/// Who polls a body that it is not the driver of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Help {
+    Not,
+    /// One whose deferred wakes are kept: a task, or any thread that waits for a runtime with threads of its own.
+    InTask,
+    /// The thread that drives the current-thread runtime.
+    Blocking,
+}
+
 /// What became of the body.
 enum Ran {
     /// It was not for us to run, or there was nothing to run it for. RUNNING is given back, and the waker registered.
@@ -431,7 +488,7 @@ impl<T> Drop for Consumer<T> {
                 leave_to_driver(head);
             }
         }
-        head.clear_consumer();
+        quietly(|| head.clear_consumer());
         if head.state.set(CLOSED) & ENDED != 0 {
             // SAFETY: there is an end, and this is the consumer.
             while unsafe { self.shared().take_left() }.is_some() {}
