@@ -6,7 +6,7 @@ mod by_hand;
 mod patience;
 mod witness;
 
-use by_hand::{Wakes, poll_once, waker_fn};
+use by_hand::{Wakes, poll_once, waker_fn, waker_that_clones};
 use ctx_runtime::{Abandoned, Canceller, Cause, Context, ContextError};
 use patience::{PATIENCE, receive, settle, wait_until, within};
 use std::error::Error;
@@ -173,6 +173,31 @@ fn no_child_slips_through_a_running_cancel() {
             maker.join().unwrap()
         });
         assert!(children.iter().all(|(ctx, _)| ctx.is_done()));
+    }
+}
+
+/// C1 and C3. The same for an only child, each made when the one before has gone: the cancel may find no list to walk down.
+/// Fails if the parent's end is not looked at again when the child joins.
+#[test]
+fn no_only_child_slips_through_a_running_cancel() {
+    for _ in 0..3_000 {
+        let (top, canceller) = Context::background().with_cancel();
+        let start = Barrier::new(2);
+        let child = thread::scope(|scope| {
+            let maker = scope.spawn(|| {
+                start.wait();
+                loop {
+                    let child = top.with_cancel();
+                    if top.is_done() {
+                        return child;
+                    }
+                }
+            });
+            start.wait();
+            canceller.cancel();
+            maker.join().unwrap()
+        });
+        assert!(child.0.is_done());
     }
 }
 
@@ -553,6 +578,35 @@ fn a_waker_is_dropped_with_no_lock_held() {
     assert_eq!(receive("wakers whose destructors use the tree", &is_finished), 2);
 }
 
+/// C5. A waker is cloned with no lock held: a wait that is polled may find its context cancelled in there.
+#[test]
+fn a_waker_is_cloned_with_no_lock_held() {
+    let (finished, is_finished) = mpsc::channel();
+    thread::spawn(move || {
+        for cancels in [false, true] {
+            let (ctx, canceller) = Context::background().with_cancel();
+            let cloned = Tally::new();
+            let (at, ticks) = (ctx.clone(), cloned.clone());
+            let waker = waker_that_clones(move || {
+                drop(at.with_cancel());
+                assert!(poll_once(pin!(at.done()), Waker::noop()).is_pending());
+                if cancels {
+                    canceller.cancel();
+                    assert!(at.is_done());
+                } else {
+                    let _ = format!("{canceller:?}");
+                }
+                ticks.tick();
+            });
+            let mut wait = Box::pin(ctx.done());
+            assert_eq!(poll_once(wait.as_mut(), &waker).is_ready(), cancels);
+            assert_eq!(cloned.count(), 1);
+        }
+        finished.send(()).unwrap();
+    });
+    receive("wakers that use the tree when they are cloned", &is_finished);
+}
+
 /// C5. What a waker drops may be the last of everything: contexts, cancellers, other waits.
 #[test]
 fn a_waker_may_drop_the_last_handles_of_the_tree() {
@@ -605,6 +659,44 @@ fn a_value_is_dropped_with_no_lock_held() {
         finished.send(dropped.count()).unwrap();
     });
     assert_eq!(receive("a value whose destructor uses the tree", &is_finished), 1);
+}
+
+// C9: who reads waits for nobody.
+
+/// C9. While a cancel walks down a long list of children and holds that list, its context is read, and read again. Fails if
+/// anything that reads takes the lock: then the walk is over by the time that the first read comes back.
+#[test]
+fn whoever_reads_a_context_does_not_wait_for_the_cancel_that_marks_below_it() {
+    const READS: usize = 1_000;
+    let (top, canceller) = Context::background().with_value("value").with_cancel();
+    for round in 0.. {
+        assert!(round < 2_000, "no read came back while a cancel was marking");
+        let (ctx, ctx_canceller) = top.with_cancel();
+        let below: Vec<_> = (0..20_000).map(|_| ctx.with_cancel()).collect();
+        let (last, _) = below.last().unwrap();
+        let start = Barrier::new(2);
+        let reads = thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                ctx_canceller.cancel();
+            });
+            start.wait();
+            while !ctx.is_done() {}
+            let mut reads = 0;
+            while reads < READS && !last.is_done() {
+                assert_eq!(ctx.err(), Some(ContextError::Cancelled));
+                assert!(ctx.is_done() && ctx.cause().is_some());
+                assert!(ctx.deadline().is_none() && ctx.remaining().is_none());
+                assert_eq!(ctx.value(), Some(&"value"));
+                reads += 1;
+            }
+            reads
+        });
+        if reads == READS {
+            break;
+        }
+    }
+    canceller.disarm();
 }
 
 // Waiting.
