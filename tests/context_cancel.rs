@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::task::Waker;
 use std::thread;
-use witness::{Tally, on_drop};
+use witness::{OnDrop, Tally, on_drop};
 
 /// A full tree of this many levels below `top`, three children to a node, with everything that keeps it alive.
 fn grow(top: &Context, levels: usize) -> Vec<(Context, Canceller)> {
@@ -546,6 +546,42 @@ fn a_cause_that_is_not_kept_is_dropped_with_no_lock_held() {
         finished.send(dropped.count()).unwrap();
     });
     assert_eq!(receive("causes whose destructors use the tree", &is_finished), 2);
+}
+
+/// C5 and C8. The last handle of a chain goes, and with it every link and its cause: also above the one that panics.
+#[test]
+fn a_cause_whose_destructor_panics_keeps_no_other_from_being_dropped() {
+    struct Telling<F: FnMut() + Send + Sync>(OnDrop<F>);
+    impl<F: FnMut() + Send + Sync> fmt::Debug for Telling<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Telling")
+        }
+    }
+    impl<F: FnMut() + Send + Sync> fmt::Display for Telling<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("telling")
+        }
+    }
+    impl<F: FnMut() + Send + Sync> Error for Telling<F> {}
+
+    let dropped = Tally::new();
+    let mut at = Context::background();
+    let mut cancellers = Vec::new();
+    for _ in 0..10 {
+        let (child, canceller) = at.with_cancel();
+        at = child;
+        cancellers.push(canceller);
+    }
+    for (n, canceller) in cancellers.into_iter().enumerate().rev() {
+        let ticks = dropped.clone();
+        canceller.cancel_with(Telling(on_drop(move || {
+            ticks.tick();
+            assert!(n % 3 != 0, "a destructor that panics, as the test wants it");
+        })));
+    }
+    assert_eq!(dropped.count(), 0);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(at)));
+    assert_eq!(dropped.count(), 10);
 }
 
 /// C5. The waker that a second poll replaces is dropped with no lock held, and so is the one of a wait that is dropped.

@@ -9,10 +9,12 @@ mod witness;
 use by_hand::{Wakes, poll_next, poll_once};
 use ctx_runtime::{Context, Generator, Yielder};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use patience::{settle, until, within};
+use patience::{settle, until, wait_until, within};
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -108,6 +110,36 @@ async fn an_item_that_was_not_taken_holds_the_body_back() {
     assert_eq!(poll_next(&mut generator, &waker), Poll::Ready(Some(1)));
     settle().await;
     assert_eq!(passed.count(), 0);
+}
+
+/// G3: a poll that comes just when the body answers the last one finds its item, or leaves it. Fails if it opens a request
+/// of its own beside that item, with which the body goes on past its yield.
+#[test]
+fn a_poll_that_comes_while_its_item_is_accepted_asks_for_no_second_one() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (taken, early) = (Arc::new(AtomicUsize::new(0)), Tally::new());
+    let _inside = runtime.enter();
+    let mut generator = Generator::builder().spawn(&Context::background(), {
+        let (taken, early) = (Arc::clone(&taken), early.clone());
+        |_, co| async move {
+            for n in 0_usize.. {
+                co.yield_(n).await;
+                if taken.load(Ordering::SeqCst) <= n {
+                    early.tick();
+                }
+            }
+        }
+    });
+    let mut received = 0;
+    wait_until("the items", || {
+        if let Poll::Ready(item) = poll_next(&mut generator, Waker::noop()) {
+            assert_eq!(item, Some(received));
+            received += 1;
+            taken.store(received, Ordering::SeqCst);
+        }
+        received == 10_000
+    });
+    assert_eq!(early.count(), 0, "so often the body was past a yield whose item was not taken yet");
 }
 
 /// G3: a future `next()` that was not polled has asked for nothing.
