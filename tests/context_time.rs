@@ -20,7 +20,7 @@ use std::sync::{Arc, Barrier, Mutex, Once, mpsc};
 use std::task::{Poll, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{Instant, advance, sleep};
 use witness::{Tally, spite};
 
@@ -489,6 +489,55 @@ fn callbacks_outside_a_runtime_are_called_in_the_order_of_their_deadlines() {
         }
     }
     panic!("this machine is too slow to tell");
+}
+
+/// C5 where the clock ends a context, in the driver of a runtime or without one: what is called and woken cancels, makes children,
+/// sets deadlines, and drops the last of what it was called for.
+#[test]
+fn what_a_deadline_calls_and_wakes_may_do_anything_to_the_tree() {
+    for inside in [true, false] {
+        let home = if inside { paused_runtime() } else { real_runtime() };
+        let entered = home.enter();
+        let (top, canceller) = Context::background().with_cancel();
+        let timed = top.with_timeout(5 * MS);
+        let (child, child_canceller) = timed.with_cancel();
+        let (send, receiver) = mpsc::channel();
+        let everything: Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>> = Arc::default();
+        let mut wait = Box::pin(child.done());
+        let _entered = if inside {
+            Some(entered)
+        } else {
+            drop(entered);
+            None
+        };
+        let (takes, at, also) = (Arc::clone(&everything), timed.clone(), send.clone());
+        let hostile = move || {
+            assert!(at.is_done() && at.with_cancel().0.is_done());
+            assert!(poll_once(pin!(at.done()), Waker::noop()).is_ready());
+            if Handle::try_current().is_ok() {
+                let next = top.with_timeout(Duration::from_hours(1));
+                assert!(poll_once(pin!(next.done()), Waker::noop()).is_pending());
+                assert!(next.with_timeout(Duration::ZERO).is_done());
+            }
+            child_canceller.cancel();
+            canceller.cancel();
+            assert!(top.is_done());
+            drop(takes.lock().unwrap().take());
+            also.send("woken").unwrap();
+        };
+        drop(timed.after_func(move || send.send("called").unwrap()));
+        assert!(poll_once(wait.as_mut(), &waker_fn(hostile)).is_pending());
+        *everything.lock().unwrap() = Some(Box::new((timed, child, wait)));
+        if inside {
+            home.block_on(async {
+                advance(5 * MS).await;
+                settle().await;
+            });
+        }
+        assert_eq!(receive("the callback", &receiver), "called");
+        assert_eq!(receive("the waker", &receiver), "woken");
+        assert!(everything.lock().unwrap().is_none());
+    }
 }
 
 /// C6 where no runtime keeps the time.
