@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{self, Poll, Wake, Waker};
+use std::task::{self, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 
 /// Counts how often it was woken.
 #[derive(Default)]
@@ -40,6 +40,43 @@ impl<F: Fn() + Send + Sync + 'static> Wake for Act<F> {
 /// A waker that runs `act` when it is woken, and drops it with its last clone.
 pub(crate) fn waker_fn(act: impl Fn() + Send + Sync + 'static) -> Waker {
     Waker::from(Arc::new(Act(act)))
+}
+
+/// A waker that runs `act` when it is cloned: not woken, not dropped.
+pub(crate) fn waker_that_clones(act: impl Fn() + Send + Sync + 'static) -> Waker {
+    cloning::waker(Arc::new(act))
+}
+
+#[allow(unsafe_code, reason = "only a raw waker can have its own way of being cloned")]
+mod cloning {
+    use super::{Arc, RawWaker, RawWakerVTable, Waker};
+
+    struct Table<F>(F);
+
+    impl<F: Fn() + Send + Sync + 'static> Table<F> {
+        const CALLS: RawWakerVTable = RawWakerVTable::new(Self::clone, Self::drop, |_| (), Self::drop);
+
+        unsafe fn clone(act: *const ()) -> RawWaker {
+            let act = act.cast::<F>();
+            // SAFETY: made by `Arc::into_raw`, and counted for the waker that is cloned.
+            unsafe { Arc::increment_strong_count(act) };
+            // SAFETY: as above.
+            unsafe { (*act)() };
+            RawWaker::new(act.cast(), &Self::CALLS)
+        }
+
+        /// Also of a waker that is woken by value.
+        unsafe fn drop(act: *const ()) {
+            // SAFETY: made by `Arc::into_raw`; this waker's count is given up.
+            unsafe { Arc::decrement_strong_count(act.cast::<F>()) };
+        }
+    }
+
+    pub(super) fn waker<F: Fn() + Send + Sync + 'static>(act: Arc<F>) -> Waker {
+        let act = RawWaker::new(Arc::into_raw(act).cast(), &Table::<F>::CALLS);
+        // SAFETY: the table's functions keep count of an `Arc` of what is `Send` and `Sync`.
+        unsafe { Waker::from_raw(act) }
+    }
 }
 
 pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {

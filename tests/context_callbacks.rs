@@ -11,6 +11,7 @@ use by_hand::{poll_once, waker_fn};
 use ctx_runtime::{AfterFunc, Canceller, Context};
 use held::{gives_back, held};
 use patience::{receive, settle, wait_until};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -19,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::advance;
-use witness::{Tally, on_drop};
+use witness::{Tally, on_drop, spite};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -510,6 +511,42 @@ async fn a_callback_that_panics_on_a_timer_stops_neither_the_others_nor_the_time
     assert_eq!(made, ["child", "ctx", "same time"]);
     tokio::time::sleep(12 * MS).await;
     assert_eq!(calls.made().len(), 4);
+}
+
+/// C5 and C6: the panics after the first are dropped, and what they carry may panic in turn.
+#[tokio::test(start_paused = true)]
+async fn a_panic_whose_payload_panics_keeps_no_other_from_running() {
+    for by_timer in [false, true] {
+        let (top, canceller) = root();
+        let top = if by_timer { top.with_timeout(10 * MS) } else { top };
+        let (child, _keep) = top.with_cancel();
+        let (calls, woken) = (Calls::default(), Tally::new());
+        let mut waits = Vec::new();
+        for (name, ctx) in [("top", &top), ("child", &child)] {
+            drop(ctx.after_func(|| spite()));
+            drop(ctx.after_func(|| spite()));
+            drop(ctx.after_func(calls.log(name)));
+            for _ in 0..3 {
+                let ticks = woken.clone();
+                let waker = waker_fn(move || {
+                    ticks.tick();
+                    spite();
+                });
+                waits.push(Box::pin(ctx.done()));
+                assert!(poll_once(waits.last_mut().unwrap().as_mut(), &waker).is_pending());
+            }
+        }
+        if by_timer {
+            advance(10 * MS).await;
+            settle().await;
+        } else {
+            let first = catch_unwind(AssertUnwindSafe(|| canceller.cancel())).unwrap_err();
+            mem::forget(first);
+        }
+        assert_eq!(calls.made(), ["top", "child"], "by timer: {by_timer}");
+        assert_eq!(woken.count(), 6);
+        assert!(top.is_done() && child.is_done());
+    }
 }
 
 // C5: what a callback may do.

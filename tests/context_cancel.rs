@@ -6,7 +6,7 @@ mod by_hand;
 mod patience;
 mod witness;
 
-use by_hand::{Wakes, poll_once, waker_fn};
+use by_hand::{Wakes, poll_once, waker_fn, waker_that_clones};
 use ctx_runtime::{Abandoned, Canceller, Cause, Context, ContextError};
 use patience::{PATIENCE, receive, settle, wait_until, within};
 use std::error::Error;
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::task::Waker;
 use std::thread;
-use witness::{Tally, on_drop};
+use witness::{OnDrop, Tally, on_drop};
 
 /// A full tree of this many levels below `top`, three children to a node, with everything that keeps it alive.
 fn grow(top: &Context, levels: usize) -> Vec<(Context, Canceller)> {
@@ -173,6 +173,31 @@ fn no_child_slips_through_a_running_cancel() {
             maker.join().unwrap()
         });
         assert!(children.iter().all(|(ctx, _)| ctx.is_done()));
+    }
+}
+
+/// C1 and C3. The same for an only child, each made when the one before has gone: the cancel may find no list to walk down.
+/// Fails if the parent's end is not looked at again when the child joins.
+#[test]
+fn no_only_child_slips_through_a_running_cancel() {
+    for _ in 0..3_000 {
+        let (top, canceller) = Context::background().with_cancel();
+        let start = Barrier::new(2);
+        let child = thread::scope(|scope| {
+            let maker = scope.spawn(|| {
+                start.wait();
+                loop {
+                    let child = top.with_cancel();
+                    if top.is_done() {
+                        return child;
+                    }
+                }
+            });
+            start.wait();
+            canceller.cancel();
+            maker.join().unwrap()
+        });
+        assert!(child.0.is_done());
     }
 }
 
@@ -523,6 +548,42 @@ fn a_cause_that_is_not_kept_is_dropped_with_no_lock_held() {
     assert_eq!(receive("causes whose destructors use the tree", &is_finished), 2);
 }
 
+/// C5 and C8. The last handle of a chain goes, and with it every link and its cause: also above the one that panics.
+#[test]
+fn a_cause_whose_destructor_panics_keeps_no_other_from_being_dropped() {
+    struct Telling<F: FnMut() + Send + Sync>(OnDrop<F>);
+    impl<F: FnMut() + Send + Sync> fmt::Debug for Telling<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Telling")
+        }
+    }
+    impl<F: FnMut() + Send + Sync> fmt::Display for Telling<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("telling")
+        }
+    }
+    impl<F: FnMut() + Send + Sync> Error for Telling<F> {}
+
+    let dropped = Tally::new();
+    let mut at = Context::background();
+    let mut cancellers = Vec::new();
+    for _ in 0..10 {
+        let (child, canceller) = at.with_cancel();
+        at = child;
+        cancellers.push(canceller);
+    }
+    for (n, canceller) in cancellers.into_iter().enumerate().rev() {
+        let ticks = dropped.clone();
+        canceller.cancel_with(Telling(on_drop(move || {
+            ticks.tick();
+            assert!(n % 3 != 0, "a destructor that panics, as the test wants it");
+        })));
+    }
+    assert_eq!(dropped.count(), 0);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(at)));
+    assert_eq!(dropped.count(), 10);
+}
+
 /// C5. The waker that a second poll replaces is dropped with no lock held, and so is the one of a wait that is dropped.
 #[test]
 fn a_waker_is_dropped_with_no_lock_held() {
@@ -551,6 +612,35 @@ fn a_waker_is_dropped_with_no_lock_held() {
         finished.send(dropped.count()).unwrap();
     });
     assert_eq!(receive("wakers whose destructors use the tree", &is_finished), 2);
+}
+
+/// C5. A waker is cloned with no lock held: a wait that is polled may find its context cancelled in there.
+#[test]
+fn a_waker_is_cloned_with_no_lock_held() {
+    let (finished, is_finished) = mpsc::channel();
+    thread::spawn(move || {
+        for cancels in [false, true] {
+            let (ctx, canceller) = Context::background().with_cancel();
+            let cloned = Tally::new();
+            let (at, ticks) = (ctx.clone(), cloned.clone());
+            let waker = waker_that_clones(move || {
+                drop(at.with_cancel());
+                assert!(poll_once(pin!(at.done()), Waker::noop()).is_pending());
+                if cancels {
+                    canceller.cancel();
+                    assert!(at.is_done());
+                } else {
+                    let _ = format!("{canceller:?}");
+                }
+                ticks.tick();
+            });
+            let mut wait = Box::pin(ctx.done());
+            assert_eq!(poll_once(wait.as_mut(), &waker).is_ready(), cancels);
+            assert_eq!(cloned.count(), 1);
+        }
+        finished.send(()).unwrap();
+    });
+    receive("wakers that use the tree when they are cloned", &is_finished);
 }
 
 /// C5. What a waker drops may be the last of everything: contexts, cancellers, other waits.
@@ -605,6 +695,44 @@ fn a_value_is_dropped_with_no_lock_held() {
         finished.send(dropped.count()).unwrap();
     });
     assert_eq!(receive("a value whose destructor uses the tree", &is_finished), 1);
+}
+
+// C9: who reads waits for nobody.
+
+/// C9. While a cancel walks down a long list of children and holds that list, its context is read, and read again. Fails if
+/// anything that reads takes the lock: then the walk is over by the time that the first read comes back.
+#[test]
+fn whoever_reads_a_context_does_not_wait_for_the_cancel_that_marks_below_it() {
+    const READS: usize = 1_000;
+    let (top, canceller) = Context::background().with_value("value").with_cancel();
+    for round in 0.. {
+        assert!(round < 2_000, "no read came back while a cancel was marking");
+        let (ctx, ctx_canceller) = top.with_cancel();
+        let below: Vec<_> = (0..20_000).map(|_| ctx.with_cancel()).collect();
+        let (last, _) = below.last().unwrap();
+        let start = Barrier::new(2);
+        let reads = thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                ctx_canceller.cancel();
+            });
+            start.wait();
+            while !ctx.is_done() {}
+            let mut reads = 0;
+            while reads < READS && !last.is_done() {
+                assert_eq!(ctx.err(), Some(ContextError::Cancelled));
+                assert!(ctx.is_done() && ctx.cause().is_some());
+                assert!(ctx.deadline().is_none() && ctx.remaining().is_none());
+                assert_eq!(ctx.value(), Some(&"value"));
+                reads += 1;
+            }
+            reads
+        });
+        if reads == READS {
+            break;
+        }
+    }
+    canceller.disarm();
 }
 
 // Waiting.

@@ -10,10 +10,10 @@ mod witness;
 
 use by_hand::{Wakes, poll_once, waker_fn};
 use ctx_runtime::{Abandoned, Canceller, Context, ContextError, Generator};
-use held::{gives_back, held};
-use patience::{settle, within};
+use held::{gives_back, held, largest_block};
+use patience::{receive, settle, within};
 use std::pin::pin;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::Waker;
 use std::thread;
 use std::time::Duration;
@@ -388,6 +388,78 @@ fn a_deep_chain_of_merges_is_cancelled_printed_and_dropped() {
         assert!(contexts.iter().all(Context::is_done));
         assert!(!side.is_done());
     });
+}
+
+/// A ladder below `top`: each rung merges the two above it, so the ways down double with every second rung.
+fn ladder(top: &Context, rungs: usize) -> Vec<Context> {
+    let mut ladder = vec![top.merge(top), top.merge(top)];
+    for at in 0..rungs {
+        ladder.push(ladder[at + 1].merge(&ladder[at]));
+    }
+    ladder
+}
+
+/// C7. Every rung is queued once, whatever the number of ways to it; of the short ladder the list of them shows it.
+#[test]
+fn a_cancel_goes_down_a_ladder_of_merges_once() {
+    for rungs in [25, 1_000] {
+        let (top, stop) = root();
+        let ladder = ladder(&top, rungs);
+        let called = Tally::new();
+        for ctx in &ladder {
+            let ticks = called.clone();
+            drop(ctx.after_func(move || ticks.tick()));
+        }
+        let largest = largest_block(|| stop.cancel());
+        assert!(largest < 100 * rungs, "{rungs} rungs took {largest} bytes at once");
+        assert_eq!(called.count(), rungs + 2);
+        assert!(ladder.iter().all(Context::is_done));
+    }
+}
+
+/// C7 and C8. All else that walks down: whoever went every way would never come back.
+#[test]
+fn a_ladder_of_merges_is_listed_timed_out_and_released_rung_by_rung() {
+    const RUNGS: usize = 200;
+    let (finished, is_finished) = mpsc::channel();
+    thread::spawn(move || {
+        let dropped = Tally::new();
+        let hold = || {
+            let guard = dropped.on_drop();
+            move || drop(guard)
+        };
+        let (top, stop) = root();
+        let rungs = ladder(&top, RUNGS);
+        assert!(top.live().is_empty() && !format!("{:?}", rungs[RUNGS]).is_empty());
+        for ctx in &rungs {
+            drop(ctx.after_func(hold()));
+        }
+        stop.disarm();
+        drop(stop);
+        assert_eq!(dropped.count(), RUNGS + 2, "nothing can end them any more");
+        drop((rungs, top));
+
+        let runtime = paused_runtime();
+        runtime.block_on(async {
+            let rungs = ladder(&Context::background().with_timeout(MS), RUNGS);
+            let (heard, waker) = Wakes::new();
+            let mut wait = pin!(rungs[RUNGS].done());
+            assert!(poll_once(wait.as_mut(), &waker).is_pending());
+            advance(MS).await;
+            settle().await;
+            assert_eq!(heard.count(), 1);
+            let (top, stop) = root();
+            let rungs = ladder(&top, RUNGS);
+            let silent = Generator::builder()
+                .buffer(1)
+                .spawn::<u8, _, _>(&rungs[RUNGS], |_, _| std::future::pending());
+            assert_eq!(top.live().len(), 1);
+            within("the end of all below", stop.cancel_and_wait()).await;
+            assert!(silent.end().is_some());
+        });
+        finished.send(()).unwrap();
+    });
+    receive("the walks down the ladder", &is_finished);
 }
 
 /// C7. Dropped uncancelled, from the bottom: one handle holds it all.

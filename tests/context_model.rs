@@ -23,10 +23,6 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 use witness::Tally;
 
-/// Not yet: where a reader has published the deadline of a context, and so an earlier one below it, before the timers
-/// had their turn, who waits below is not told at all.
-const OVERTAKEN_TIMERS_TELL: bool = false;
-
 /// Not yet: a deadline in the past, earlier than one above that has passed too but that nobody has seen, ends the new context,
 /// which should be born done with its parent's cause.
 const BORN_DONE_UNSEEN: bool = false;
@@ -149,8 +145,6 @@ struct World {
     log: Arc<Mutex<Vec<usize>>>,
     /// How many of them were seen before.
     seen: usize,
-    /// The timers have their turn whenever the clock has moved, before anybody looks.
-    in_time: bool,
 }
 
 fn pick<T>(things: &[T], number: usize) -> Option<usize> {
@@ -184,7 +178,7 @@ fn cancel(canceller: &Canceller, cause: Given) {
 }
 
 impl World {
-    fn new(in_time: bool) -> Self {
+    fn new() -> Self {
         let root = OfContext { ctx: Context::background(), place: None, value: None };
         Self {
             begun: Instant::now(),
@@ -196,7 +190,6 @@ impl World {
             generators: Vec::new(),
             log: Arc::default(),
             seen: 0,
-            in_time,
         }
     }
 
@@ -472,10 +465,9 @@ impl World {
     /// Compares what a cancel has done before it returned, or, with everything settled, all that is to happen.
     fn check(&mut self, settled: bool) -> Result<(), String> {
         self.hear()?;
-        let (all_told, in_time) = (settled && (self.in_time || OVERTAKEN_TIMERS_TELL), self.in_time);
         for (id, callback) in self.tree.callbacks.iter().enumerate() {
             match callback.state {
-                CallbackState::Due(event) if all_told || matches!(event, Event::Cancel(_)) => {
+                CallbackState::Due(event) if settled || matches!(event, Event::Cancel(_)) => {
                     return Err(format!("callback {id} has not run, though its context has ended"));
                 }
                 _ => {}
@@ -490,7 +482,7 @@ impl World {
         }
         for (at, wait) in self.waits.iter().enumerate() {
             let end = wait.place.and_then(|place| self.tree.nodes[place].end.as_ref());
-            let lags = !all_told && matches!(end, Some((_, Event::Deadline(_))));
+            let lags = !settled && matches!(end, Some((_, Event::Deadline(_))));
             let (woken, wakes) = (wait.registered && end.is_some(), wait.heard.count());
             if !(woken && wakes <= 1 && (lags || wait.overtaken)) {
                 same(&format!("wakes of wait {at}"), &wakes, &usize::from(woken))?;
@@ -498,10 +490,7 @@ impl World {
         }
         if settled {
             for (at, (generator, place)) in self.generators.iter().enumerate() {
-                let mut ended = self.tree.nodes[*place].end.is_some();
-                if !(in_time || OVERTAKEN_TIMERS_TELL) {
-                    ended &= generator.end().is_some();
-                }
+                let ended = self.tree.nodes[*place].end.is_some();
                 self.tree.nodes[*place].generator = !ended;
                 same(&format!("generator {at} has ended"), &generator.end().is_some(), &ended)?;
             }
@@ -576,7 +565,7 @@ impl fmt::Debug for Step {
 }
 
 async fn agree(steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut world = World::new(steps.iter().all(|Step(_, then)| then.settle && !then.hasty));
+    let mut world = World::new();
     let last = Step(Op::Advance(100), Then { hasty: false, settle: true, look: true });
     for (at, Step(op, then)) in steps.iter().chain([&last, &last]).enumerate() {
         if let Err(error) = world.step(op, *then).await {

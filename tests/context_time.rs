@@ -8,21 +8,21 @@ mod held;
 mod patience;
 mod witness;
 
-use by_hand::{Wakes, poll_once};
+use by_hand::{Wakes, poll_once, waker_fn};
 use ctx_runtime::{Context, ContextError, Generator};
 use held::held;
 use patience::{receive, settle, wait_until, within};
 use std::cell::RefCell;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, panic_any};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, Once, mpsc};
-use std::task::Waker;
+use std::sync::{Arc, Barrier, Mutex, Once, mpsc};
+use std::task::{Poll, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{Instant, advance, sleep};
-use witness::Tally;
+use witness::{Tally, spite};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -37,6 +37,16 @@ fn real_runtime() -> Runtime {
 
 fn untimed_runtime() -> Runtime {
     Builder::new_current_thread().build().unwrap()
+}
+
+/// Moves the clock on; the timers have no turn yet.
+async fn jump(span: Duration) {
+    let mut moved = pin!(advance(span));
+    poll_fn(|cx| {
+        let _ = moved.as_mut().poll(cx);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// How many times the driver of the runtime has parked to wait for a timer while `future` waits.
@@ -166,6 +176,95 @@ async fn deadlines_take_no_task() {
     settle().await;
     assert!(contexts.iter().all(Context::is_done));
     assert_eq!(metrics.num_alive_tasks(), before);
+}
+
+// C4: who publishes a deadline, and who tells of it.
+
+/// C4: it marks the subtree and leaves those who wait to the timer.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_finds_a_deadline_passed_wakes_and_calls_nobody() {
+    let timed = Context::background().with_timeout(10 * MS);
+    let (child, _keep) = timed.with_cancel();
+    let ((heard, waker), called) = (Wakes::new(), Tally::new());
+    let mut waits = [&timed, &child].map(|ctx| Box::pin(ctx.done()));
+    for (wait, ctx) in waits.iter_mut().zip([&timed, &child]) {
+        assert!(poll_once(wait.as_mut(), &waker).is_pending());
+        let ticks = called.clone();
+        drop(ctx.after_func(move || ticks.tick()));
+    }
+    jump(11 * MS).await;
+    assert!(child.is_done() && timed.is_done() && timed.cause().is_some());
+    assert_eq!((heard.count(), called.count()), (0, 0), "the timers had no turn yet");
+    settle().await;
+    assert_eq!((heard.count(), called.count()), (2, 2));
+}
+
+/// C4: the reader finds both passed, and what it marks has the inner one's timer only.
+#[tokio::test(start_paused = true)]
+async fn who_waits_below_two_deadlines_is_told_though_the_outer_one_is_read_first() {
+    for reads in [false, true] {
+        let outer = Context::background().with_timeout(20 * MS);
+        let inner = outer.with_timeout_cause(10 * MS, "inner");
+        let (leaf, _keep) = inner.with_cancel();
+        let ((heard, waker), called) = (Wakes::new(), Tally::new());
+        let mut wait = pin!(leaf.done());
+        assert!(poll_once(wait.as_mut(), &waker).is_pending());
+        let ticks = called.clone();
+        drop(leaf.after_func(move || ticks.tick()));
+        jump(25 * MS).await;
+        if reads {
+            assert!(outer.is_done());
+        }
+        settle().await;
+        assert_eq!((heard.count(), called.count()), (1, 1), "the outer one was read first: {reads}");
+        assert!(poll_once(wait, &waker).is_ready());
+        assert!(leaf.cause().unwrap().to_string().ends_with(": inner"));
+    }
+}
+
+/// C1 and C4: a cancel ends the owner of a deadline, and so takes its timer away; a reader, by whose clock the deadline has
+/// passed, then marks what is below before the cancel gets there, and tells nobody. Fails if that cancel tells only those whom
+/// it has marked itself.
+#[test]
+fn everybody_is_told_though_a_reader_overtakes_the_cancel_that_takes_their_timer_away() {
+    let (home, hour) = (paused_runtime(), Duration::from_hours(1));
+    let mut overtaken = 0;
+    for round in 0.. {
+        assert!(round < 2_000, "no reader has overtaken a cancel");
+        let (top, canceller) = Context::background().with_cancel();
+        let _inside = home.enter();
+        // The first that the cancel marks; what is below it, only when it has marked all the others.
+        let timed = top.with_timeout(hour);
+        let (below, _keep) = timed.with_cancel();
+        let others: Vec<_> = (0..20_000).map(|_| top.with_cancel()).collect();
+        let ((heard, waker), called) = (Wakes::new(), Tally::new());
+        let mut wait = pin!(below.done());
+        assert!(poll_once(wait.as_mut(), &waker).is_pending());
+        let ticks = called.clone();
+        drop(below.after_func(move || ticks.tick()));
+        // On this runtime's clock alone: the thread that cancels is in none.
+        home.block_on(jump(hour));
+
+        let start = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                canceller.cancel();
+            });
+            start.wait();
+            while !top.is_done() {}
+            assert!(below.is_done());
+            let (last, _) = others.last().unwrap();
+            if !last.is_done() && below.err() == Some(ContextError::Cancelled) {
+                overtaken += 1;
+            }
+        });
+        home.block_on(settle());
+        assert_eq!((heard.count(), called.count()), (1, 1), "{:?}", below.cause());
+        if overtaken == 10 {
+            break;
+        }
+    }
 }
 
 // C11: to the millisecond.
@@ -327,6 +426,47 @@ fn a_waiter_in_a_runtime_without_a_timer_is_woken_by_the_home() {
     assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
 }
 
+/// C11: no timer where somebody waits, and a home that keeps no time either, for it stands still or is gone.
+#[test]
+fn who_waits_in_a_runtime_without_a_timer_is_told_though_no_home_keeps_the_time() {
+    for gone in [false, true] {
+        let (home, untimed) = (real_runtime(), untimed_runtime());
+        let ctx = home.block_on(async { Context::background().with_timeout(5 * MS) });
+        let home = (!gone).then_some(home);
+        let _inside = untimed.enter();
+        let (send, receiver) = mpsc::channel();
+        drop(ctx.after_func(move || send.send(()).unwrap()));
+        let (heard, waker) = Wakes::new();
+        let mut wait = pin!(ctx.done());
+        let at_once = poll_once(wait.as_mut(), &waker).is_ready();
+        wait_until("the wake", || at_once || heard.count() > 0);
+        assert!(poll_once(wait, &waker).is_ready());
+        receive("the callback", &receiver);
+        assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
+        drop(home);
+    }
+}
+
+/// C11: within a runtime that has gone, and whose handle is all that is left of it, a deadline is set, waited for and kept.
+#[test]
+fn a_deadline_within_a_runtime_that_is_gone_is_kept_all_the_same() {
+    let home = real_runtime();
+    let handle = home.handle().clone();
+    drop(home);
+    let _inside = handle.enter();
+    for _ in 0..2 {
+        let ctx = Context::background().with_timeout(5 * MS);
+        let (send, receiver) = mpsc::channel();
+        drop(ctx.after_func(move || send.send(()).unwrap()));
+        let (heard, waker) = Wakes::new();
+        let mut wait = pin!(ctx.done());
+        let at_once = poll_once(wait.as_mut(), &waker).is_ready();
+        wait_until("the wake", || at_once || heard.count() > 0);
+        assert!(poll_once(wait, &waker).is_ready());
+        receive("the callback", &receiver);
+    }
+}
+
 /// C11: the sentry's deadlines end in their order, whatever the order of those who came to it.
 #[test]
 fn callbacks_outside_a_runtime_are_called_in_the_order_of_their_deadlines() {
@@ -351,6 +491,55 @@ fn callbacks_outside_a_runtime_are_called_in_the_order_of_their_deadlines() {
     panic!("this machine is too slow to tell");
 }
 
+/// C5 where the clock ends a context, in the driver of a runtime or without one: what is called and woken cancels, makes children,
+/// sets deadlines, and drops the last of what it was called for.
+#[test]
+fn what_a_deadline_calls_and_wakes_may_do_anything_to_the_tree() {
+    for inside in [true, false] {
+        let home = if inside { paused_runtime() } else { real_runtime() };
+        let entered = home.enter();
+        let (top, canceller) = Context::background().with_cancel();
+        let timed = top.with_timeout(5 * MS);
+        let (child, child_canceller) = timed.with_cancel();
+        let (send, receiver) = mpsc::channel();
+        let everything: Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>> = Arc::default();
+        let mut wait = Box::pin(child.done());
+        let _entered = if inside {
+            Some(entered)
+        } else {
+            drop(entered);
+            None
+        };
+        let (takes, at, also) = (Arc::clone(&everything), timed.clone(), send.clone());
+        let hostile = move || {
+            assert!(at.is_done() && at.with_cancel().0.is_done());
+            assert!(poll_once(pin!(at.done()), Waker::noop()).is_ready());
+            if Handle::try_current().is_ok() {
+                let next = top.with_timeout(Duration::from_hours(1));
+                assert!(poll_once(pin!(next.done()), Waker::noop()).is_pending());
+                assert!(next.with_timeout(Duration::ZERO).is_done());
+            }
+            child_canceller.cancel();
+            canceller.cancel();
+            assert!(top.is_done());
+            drop(takes.lock().unwrap().take());
+            also.send("woken").unwrap();
+        };
+        drop(timed.after_func(move || send.send("called").unwrap()));
+        assert!(poll_once(wait.as_mut(), &waker_fn(hostile)).is_pending());
+        *everything.lock().unwrap() = Some(Box::new((timed, child, wait)));
+        if inside {
+            home.block_on(async {
+                advance(5 * MS).await;
+                settle().await;
+            });
+        }
+        assert_eq!(receive("the callback", &receiver), "called");
+        assert_eq!(receive("the waker", &receiver), "woken");
+        assert!(everything.lock().unwrap().is_none());
+    }
+}
+
 /// C6 where no runtime keeps the time.
 #[test]
 fn a_callback_that_panics_outside_a_runtime_stops_no_other_deadline() {
@@ -363,6 +552,37 @@ fn a_callback_that_panics_outside_a_runtime_stops_no_other_deadline() {
     drop(one.after_func(|| panic_any("as the test wants it")));
     drop(two.after_func(move || send.send(()).unwrap()));
     receive("the second deadline", &receiver);
+}
+
+/// C6: and so does one whose payload panics when it is dropped; also in a waker, of one who is to look for another timer.
+#[test]
+fn a_payload_that_panics_where_no_runtime_keeps_the_time_stops_nobody() {
+    let home = real_runtime();
+    let inside = home.enter();
+    let (one, two) =
+        (Context::background().with_timeout(5 * MS), Context::background().with_timeout(10 * MS));
+    let far = Context::background().with_timeout(Duration::from_hours(1));
+    let woken = Tally::new();
+    let mut waits = [(), ()].map(|()| Box::pin(far.done()));
+    for wait in &mut waits {
+        let ticks = woken.clone();
+        let waker = waker_fn(move || {
+            ticks.tick();
+            spite();
+        });
+        assert!(poll_once(wait.as_mut(), &waker).is_pending());
+    }
+    drop(inside);
+    let (send, receiver) = mpsc::channel();
+    let also = send.clone();
+    drop(one.after_func(|| spite()));
+    drop(one.after_func(|| spite()));
+    drop(one.after_func(move || also.send(1).unwrap()));
+    drop(two.after_func(move || send.send(2).unwrap()));
+    assert_eq!(receive("the others of the first deadline", &receiver), 1);
+    assert_eq!(receive("the second deadline", &receiver), 2);
+    drop(home);
+    assert_eq!(woken.count(), 2, "both who relied on the runtime are to look for another timer");
 }
 
 // A deadline that cannot be set.

@@ -7,7 +7,7 @@ mod patience;
 mod witness;
 
 use by_hand::{Wakes, poll_once};
-use ctx_runtime::{Context, Generator};
+use ctx_runtime::{Canceller, Context, Generator};
 use patience::within;
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,6 +27,52 @@ fn a_value_is_found_by_its_type_and_nothing_else_is() {
     assert_eq!(ctx.value::<Trace>(), Some(&Trace("a".into())));
     assert_eq!(ctx.value::<u32>(), None);
     assert_eq!(Context::background().value::<Tenant>(), None);
+}
+
+/// The bad input: without a size, large, aligned, not to be moved, a closure, a context and its own canceller.
+#[test]
+fn a_value_may_be_of_any_type_that_threads_may_share() {
+    #[derive(Debug, PartialEq)]
+    struct Nothing;
+    #[derive(Debug, PartialEq)]
+    #[repr(align(256))]
+    struct Aligned(u8);
+    #[derive(Debug, PartialEq)]
+    struct Of<T>(T);
+    type Double = fn(u8) -> u8;
+    type Shared = Box<dyn Fn(u8) -> u8 + Send + Sync>;
+
+    let (inner, canceller) = Context::background().with_cancel();
+    let offset = 3_u8;
+    let ctx = inner
+        .with_value(())
+        .with_value(Nothing)
+        .with_value([7_u8; 10_000])
+        .with_value(Aligned(1))
+        .with_value(std::marker::PhantomPinned)
+        .with_value(Of(1_u8))
+        .with_value(Of("text"))
+        .with_value("text")
+        .with_value(String::from("owned"))
+        .with_value(None::<std::convert::Infallible>)
+        .with_value((|n| n * 2) as Double)
+        .with_value(Box::new(move |n| n + offset) as Shared)
+        .with_value(inner.with_value(Tenant(7)))
+        .with_value(canceller);
+    assert_eq!((ctx.value(), ctx.value()), (Some(&()), Some(&Nothing)));
+    assert!(ctx.value::<[u8; 10_000]>().unwrap().iter().all(|byte| *byte == 7));
+    let aligned = ctx.value::<Aligned>().unwrap();
+    assert_eq!((aligned.0, std::ptr::from_ref(aligned).addr() % 256), (1, 0));
+    assert!(ctx.value::<std::marker::PhantomPinned>().is_some());
+    assert_eq!((ctx.value(), ctx.value()), (Some(&Of(1_u8)), Some(&Of("text"))));
+    assert_eq!(ctx.value::<Of<u16>>(), None);
+    assert_eq!((ctx.value(), ctx.value()), (Some(&"text"), Some(&String::from("owned"))));
+    assert!(ctx.value::<Option<std::convert::Infallible>>().unwrap().is_none());
+    assert_eq!((ctx.value::<Double>().unwrap()(4), ctx.value::<Shared>().unwrap()(4)), (8, 7));
+    assert_eq!(ctx.value::<Context>().unwrap().value(), Some(&Tenant(7)));
+    assert_eq!(ctx.value::<Tenant>(), None);
+    ctx.value::<Canceller>().unwrap().cancel();
+    assert!(ctx.is_done());
 }
 
 #[test]

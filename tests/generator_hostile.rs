@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
 use tokio::runtime::{Handle, Runtime};
-use witness::{Tally, on_drop};
+use witness::{Tally, on_drop, spite};
 
 fn multi_thread() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -196,6 +196,37 @@ async fn a_bodys_waker_that_panics_loses_no_item() {
 }
 
 /// A waker that cancels what it is woken for.
+/// The panic of a waker is dropped, and what it carries panics in turn: neither an item, nor the end, nor another's wake is lost.
+#[tokio::test]
+async fn a_waker_whose_panic_panics_in_turn_costs_nobody_anything() {
+    let (ctx, canceller) = Context::background().with_cancel();
+    let mut generator = Generator::builder().spawn(&ctx, |_, co| async move {
+        for n in 0..3 {
+            tokio::task::yield_now().await;
+            co.yield_(n).await;
+        }
+        std::future::pending::<()>().await;
+    });
+    let hostile = || waker_fn(|| spite());
+    for expected in 0..3 {
+        let mut item = poll_next(&mut generator, &hostile());
+        while item.is_pending() {
+            settle().await;
+            item = poll_next(&mut generator, &hostile());
+        }
+        assert_eq!(item, Poll::Ready(Some(expected)));
+    }
+    assert!(poll_next(&mut generator, &hostile()).is_pending());
+    let ((heard, waker), (also_heard, also)) = (Wakes::new(), Wakes::new());
+    let mut waits = [(); 3].map(|()| Box::pin(canceller.cancel_and_wait()));
+    for (wait, waker) in waits.iter_mut().zip([&waker, &hostile(), &also]) {
+        assert!(poll_once(wait.as_mut(), waker).is_pending());
+    }
+    settle().await;
+    assert_eq!((heard.count(), also_heard.count()), (1, 1));
+    assert_eq!(poll_next(&mut generator, &hostile()), Poll::Ready(None));
+}
+
 #[tokio::test]
 async fn a_waker_may_cancel_the_generator_that_wakes_it() {
     let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();

@@ -9,11 +9,12 @@ mod witness;
 use by_hand::{Wakes, poll_next, poll_once};
 use ctx_runtime::{Context, Generator, Yielder};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use patience::{settle, until, within};
+use patience::{settle, until, wait_until, within};
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Poll, Waker};
+use std::thread;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use witness::Tally;
@@ -108,6 +109,52 @@ async fn an_item_that_was_not_taken_holds_the_body_back() {
     assert_eq!(poll_next(&mut generator, &waker), Poll::Ready(Some(1)));
     settle().await;
     assert_eq!(passed.count(), 0);
+}
+
+/// G3: a poll that comes just when the body answers the last one finds its item, or leaves it. Fails if it opens a request
+/// of its own beside that item: then the body goes on before the item is taken.
+#[test]
+fn a_poll_that_comes_while_its_item_is_accepted_asks_for_no_second_one() {
+    const ITEMS: usize = 30_000;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let _inside = runtime.enter();
+    let passed = Tally::new();
+    let mut generator = Generator::builder().spawn(&Context::background(), {
+        let passed = passed.clone();
+        |_, co| async move {
+            let mut resting = Box::pin(co.yield_(0));
+            for n in 1.. {
+                let mut waiting = Box::pin(co.yield_(n));
+                let mut is_in_the_queue = false;
+                poll_fn(|cx| {
+                    // Before the next item is accepted, others come and go behind it, and keep the consumer's polls busy.
+                    for _ in 0..if is_in_the_queue { 20 } else { 0 } {
+                        assert!(pin!(co.yield_(usize::MAX)).poll(cx).is_pending());
+                    }
+                    let has_passed = resting.as_mut().poll(cx);
+                    is_in_the_queue = true;
+                    assert!(waiting.as_mut().poll(cx).is_pending());
+                    has_passed
+                })
+                .await;
+                passed.tick();
+                resting = waiting;
+            }
+        }
+    });
+    let mut taken = 0;
+    wait_until("the items", || {
+        if let Poll::Ready(item) = poll_next(&mut generator, Waker::noop()) {
+            assert_eq!(item, Some(taken));
+            taken += 1;
+            // Nobody asks for the next one: time for a body that goes on all the same.
+            for _ in 0..5 {
+                thread::yield_now();
+                assert!(passed.count() < taken, "the body is past the yield of the item that was taken last");
+            }
+        }
+        taken == ITEMS
+    });
 }
 
 /// G3: a future `next()` that was not polled has asked for nothing.

@@ -1,5 +1,5 @@
-//! What is allocated and not yet freed, by thread: an allocator that counts. A test that runs on one thread counts
-//! exactly, and disturbs no other.
+//! What is allocated and not yet freed, by thread, and in what pieces: an allocator that counts. A test that runs on one thread
+//! counts exactly, and disturbs no other.
 
 #![allow(unsafe_code, reason = "an allocator that counts takes `unsafe` to say")]
 
@@ -11,6 +11,8 @@ struct Counting;
 thread_local! {
     /// Bytes and blocks that this thread has allocated and nobody on this thread has freed.
     static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+    /// The largest block that this thread has asked for since it last looked.
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count(bytes: isize, blocks: isize) {
@@ -21,6 +23,7 @@ fn count(bytes: isize, blocks: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed(), 1);
+        let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(layout.size())));
         // SAFETY: the caller's promise about `layout`, handed on.
         unsafe { System.alloc(layout) }
     }
@@ -38,6 +41,13 @@ static ALLOCATOR: Counting = Counting;
 /// The bytes and the blocks that this thread holds.
 pub(crate) fn held() -> (isize, isize) {
     HELD.get()
+}
+
+/// The largest block that this thread allocates in `act`.
+pub(crate) fn largest_block(act: impl FnOnce()) -> usize {
+    LARGEST.set(0);
+    act();
+    LARGEST.take()
 }
 
 /// Asserts that `round` gives back what it takes, over `rounds` of them; the first few may warm caches up.

@@ -1,5 +1,6 @@
 //! Values that tell what became of them.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,6 +26,11 @@ impl Tally {
         let tally = self.clone();
         on_drop(move || tally.tick())
     }
+}
+
+/// Panics, with a payload that panics when it is dropped in turn. Who catches it is to forget it.
+pub(crate) fn spite() -> ! {
+    resume_unwind(Box::new(on_drop(|| panic!("the payload of a panic, as the test wants it"))))
 }
 
 /// Runs a closure when it is dropped.
