@@ -103,7 +103,7 @@ mod yielder;
 use self::block::allocate;
 pub(super) use self::consumer::Consumer;
 use self::driver::Driver;
-use self::ending::{publish, reap};
+use self::ending::{Place, publish, reap};
 pub(super) use self::ring::Ring;
 pub use self::yielder::Yielder;
 use super::end::End;
@@ -157,7 +157,7 @@ where
     let driver = if block.node().has_end() {
         // Never to run: nothing of it is left when this returns, as this is inside a runtime.
         // SAFETY: RUNNING, since it was allocated, and the body is there.
-        let _ = unsafe { reap(block.node(), &block.head) };
+        let _ = unsafe { reap(block.node(), &block.head, Place::Inside) };
         None
     } else {
         block.head.state.leave(0);

@@ -307,6 +307,10 @@ impl NodeRef {
         let mut order = tops;
         let mut at = 0;
         while at < order.len() {
+            if order[at].lock().children.is_empty() {
+                at += 1;
+                continue;
+            }
             let node = NodeRef::clone(&order[at]);
             let mut place = None;
             loop {

@@ -1,7 +1,7 @@
 //! The consumer's end: takes items, and runs the body itself where it may.
 
 use super::block::{Head, Items, Shared, SharedRef};
-use super::ending::{Polled, leave_to_driver, reap, run, see_to_rest};
+use super::ending::{Place, Polled, leave_to_driver, reap, run, see_to_rest};
 use super::ring::Ring;
 use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
 use crate::context::{Context, Ending, NodeRef, Within, quietly};
@@ -224,7 +224,7 @@ impl<T> Consumer<T> {
     unsafe fn run(&mut self, cx: &task::Context<'_>, is_over: bool, is_news: bool, answered: usize) -> Ran {
         if is_over {
             // SAFETY: RUNNING, and until there is an end the body is there.
-            return if unsafe { reap(self.node(), self.head()) } {
+            return if unsafe { reap(self.node(), self.head(), Place::of(self.runtime())) } {
                 self.ended(cx)
             } else {
                 self.hand_over(cx)
@@ -484,7 +484,7 @@ impl<T> Drop for Consumer<T> {
         }
         if let Entered::Yes(_) = entered {
             // SAFETY: RUNNING was just taken, and until there is an end the body is there.
-            if !unsafe { reap(node, head) } {
+            if !unsafe { reap(node, head, Place::of(&head.runtime)) } {
                 leave_to_driver(head);
             }
         }

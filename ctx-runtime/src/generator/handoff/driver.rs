@@ -1,7 +1,7 @@
 //! The task of a generator: it polls the body when something that the body awaits has woken it.
 
 use super::block::{Head, SharedRef};
-use super::ending::{Polled, leave_to_driver, reap, run, try_reap};
+use super::ending::{Place, Polled, leave_to_driver, reap, run, try_reap};
 use super::state::{ASKED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
 use crate::context::NodeRef;
 use std::future::Future;
@@ -51,7 +51,7 @@ impl Future for Driver {
         }
         if self.node.has_end() {
             // SAFETY: RUNNING was just taken, and until there is an end the body is there.
-            if !unsafe { reap(&self.node, head) } {
+            if !unsafe { reap(&self.node, head, Place::Inside) } {
                 leave_to_driver(head);
             }
             return Poll::Ready(());

@@ -91,8 +91,7 @@ fn stopped(node: &NodeRef) -> End {
 #[cold]
 #[inline(never)]
 #[must_use]
-pub(super) unsafe fn reap(node: &NodeRef, head: &Head) -> bool {
-    let place = Place::of(&head.runtime);
+pub(super) unsafe fn reap(node: &NodeRef, head: &Head, place: Place) -> bool {
     if place == Place::Nowhere && head.state.peek() & ORPHANED == 0 {
         return false;
     }
@@ -105,7 +104,7 @@ pub(super) unsafe fn reap(node: &NodeRef, head: &Head) -> bool {
 pub(super) fn try_reap(node: &NodeRef, head: &Head) {
     if let Entered::Yes(_) = head.state.enter(0, 0) {
         // SAFETY: RUNNING was just taken, and until there is an end the body is there.
-        if !unsafe { reap(node, head) } {
+        if !unsafe { reap(node, head, Place::of(&head.runtime)) } {
             leave_to_driver(head);
         }
     }
