@@ -84,6 +84,17 @@
 //! The consumer asks for tokio's cooperative budget at each eighth item, a body with a buffer at each thirty-second (G10): at each, it
 //! would cost a third of an item. A body without a buffer gives way to its caller at each yield. What a body that is polled by its
 //! consumer takes from the budget is its consumer's.
+//!
+//! # What an item costs
+//!
+//! On the machine of the benchmarks an item that is ready takes some 15 ns without a buffer: half of that are the two
+//! read-modify-writes, 2 ns the id of the task, the rest some 230 instructions in the consumer's poll and the body's. What was learned
+//! on the way: whether there is an item is one flag and not an `Option` in the slot beside a flag in the turn (2 ns, as stores wait for a
+//! read-modify-write to drain them); what happens rarely is kept out of line (`#[cold]` alone does not do that), which shortens
+//! the prologues (2 ns). With a buffer of 64 an item takes some 9 ns, and no read-modify-write.
+//!
+//! Chains longer than the bound on nested polls pay a scheduling at each level below it, some 120 ns: an item that a driver has made
+//! goes up through the drivers above. Within the bound a level costs some 30 ns.
 #![allow(
     unsafe_code,
     reason = "one allocation that is shared without a lock; the rest of the generator is safe code"
