@@ -115,46 +115,57 @@ async fn an_item_that_was_not_taken_holds_the_body_back() {
 /// of its own beside that item: then the body goes on before the item is taken.
 #[test]
 fn a_poll_that_comes_while_its_item_is_accepted_asks_for_no_second_one() {
-    const ITEMS: usize = 30_000;
+    const ITEMS: usize = 100;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    let _inside = runtime.enter();
-    let passed = Tally::new();
-    let mut generator = Generator::builder().spawn(&Context::background(), {
-        let passed = passed.clone();
-        |_, co| async move {
-            let mut resting = Box::pin(co.yield_(0));
-            for n in 1.. {
-                let mut waiting = Box::pin(co.yield_(n));
-                let mut is_in_the_queue = false;
+    for _ in 0..300 {
+        let inside = runtime.enter();
+        let (queued, passed) = (Tally::new(), Tally::new());
+        let mut generator = Generator::builder().spawn(&Context::background(), {
+            let (queued, passed) = (queued.clone(), passed.clone());
+            |_, co| async move {
+                // All in the queue, in order, before the second one is asked for.
+                let mut yields: Vec<_> = (0..=ITEMS).map(|n| Box::pin(co.yield_(n))).collect();
                 poll_fn(|cx| {
-                    // Before the next item is accepted, others come and go behind it, and keep the consumer's polls busy.
-                    for _ in 0..if is_in_the_queue { 20 } else { 0 } {
-                        assert!(pin!(co.yield_(usize::MAX)).poll(cx).is_pending());
-                    }
-                    let has_passed = resting.as_mut().poll(cx);
-                    is_in_the_queue = true;
-                    assert!(waiting.as_mut().poll(cx).is_pending());
-                    has_passed
+                    assert!(yields.iter_mut().all(|item| item.as_mut().poll(cx).is_pending()));
+                    queued.tick();
+                    Poll::Ready(())
                 })
                 .await;
-                passed.tick();
-                resting = waiting;
+                for item in yields.iter_mut().take(ITEMS) {
+                    // Before it is accepted others come and go behind the last one, and keep the consumer's polls busy.
+                    poll_fn(|cx| {
+                        for _ in 0..10 {
+                            assert!(pin!(co.yield_(usize::MAX)).poll(cx).is_pending());
+                        }
+                        Poll::Ready(())
+                    })
+                    .await;
+                    item.await;
+                    passed.tick();
+                }
+                pending::<()>().await;
             }
-        }
-    });
-    let mut taken = 0;
-    wait_until("the items", || {
-        if let Poll::Ready(item) = poll_next(&mut generator, Waker::noop()) {
-            assert_eq!(item, Some(taken));
-            taken += 1;
-            // Nobody asks for the next one: time for a body that goes on all the same.
-            for _ in 0..5 {
-                thread::yield_now();
-                assert!(passed.count() < taken, "the body is past the yield of the item that was taken last");
+        });
+        // From outside the runtime, so that the body runs on the other thread.
+        drop(inside);
+        let mut taken = usize::from(poll_next(&mut generator, Waker::noop()).is_ready());
+        wait_until("the yields", || queued.count() == 1);
+        wait_until("the items", || {
+            if let Poll::Ready(item) = poll_next(&mut generator, Waker::noop()) {
+                assert_eq!(item, Some(taken));
+                taken += 1;
+                // Nobody asks for the next one: time for a body that goes on all the same.
+                for _ in 0..10 {
+                    thread::yield_now();
+                    assert!(
+                        passed.count() < taken,
+                        "the body is past the yield of the item that was taken last"
+                    );
+                }
             }
-        }
-        taken == ITEMS
-    });
+            taken == ITEMS
+        });
+    }
 }
 
 /// G3: a future `next()` that was not polled has asked for nothing.
