@@ -378,3 +378,18 @@ async fn remaining_counts_down_to_zero_and_stays_there() {
     advance(MS).await;
     assert_eq!(ctx.remaining(), Some(Duration::ZERO));
 }
+
+/// C2 and C3: of a context that is out of time, whoever looked or did not look before.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_in_the_past_below_a_context_out_of_time_is_born_with_its_parent_s_cause() {
+    for somebody_looks in [true, false] {
+        let parent = Context::background().with_timeout_cause(10 * MS, "parent");
+        advance(20 * MS).await;
+        if somebody_looks {
+            assert!(parent.is_done());
+        }
+        let child = parent.with_deadline_cause(Instant::now() - 15 * MS, "child");
+        let cause = child.cause().unwrap().to_string();
+        assert!(cause.ends_with(": parent"), "somebody looked: {somebody_looks}: {cause}");
+    }
+}

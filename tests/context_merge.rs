@@ -519,3 +519,21 @@ fn a_parent_that_lives_on_keeps_nothing_of_merges_whose_other_parent_has_ended()
     }
     assert_eq!(held(), before);
 }
+
+/// C6 where the two ways down from the top are not as long as each other.
+#[test]
+fn a_merged_context_is_told_after_both_that_it_was_merged_from() {
+    for swapped in [false, true] {
+        let (top, stop) = root();
+        let (middle, _middle) = top.with_cancel();
+        let (low, _low) = middle.with_cancel();
+        let merged = if swapped { low.merge(&top) } else { top.merge(&low) };
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        for (name, ctx) in [("merged", &merged), ("low", &low), ("middle", &middle), ("top", &top)] {
+            let calls = Arc::clone(&calls);
+            drop(ctx.after_func(move || calls.lock().unwrap().push(name)));
+        }
+        stop.cancel();
+        assert_eq!(*calls.lock().unwrap(), ["top", "middle", "low", "merged"]);
+    }
+}
