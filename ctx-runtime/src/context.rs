@@ -265,6 +265,10 @@ impl Context {
             );
         };
         let made = Location::caller();
+        if at <= now {
+            // What is above comes first (C3), also if it is done by the clock and nobody has looked.
+            let _ = self.is_done();
+        }
         let own = match self.deadline() {
             Some(parent) if parent <= at => Own::Nothing,
             _ => Own::Deadline(Deadline::new(at, cause, home)),

@@ -7,9 +7,9 @@ use crate::context::cause::Cause;
 use crate::context::deadline;
 use crate::context::end::Word;
 use crate::loom::atomic::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{self, AssertUnwindSafe};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -50,7 +50,11 @@ impl NodeRef {
     /// Tells all who wait at or below this node and are done, from the top down, whoever has marked them. Keeps the first
     /// panic among them.
     pub(in crate::context) fn tell_all(&self, first: &mut Option<Payload>) {
-        for node in Self::descend(vec![self.clone()]) {
+        let mut below = Self::descend(vec![self.clone()]);
+        if below.iter().any(|node| node.other_parent().is_some()) {
+            put_in_order(&mut below);
+        }
+        for node in below {
             if node.end.is_set() {
                 node.tell(first);
             }
@@ -148,6 +152,8 @@ pub(in crate::context) struct Marking {
     order: Vec<NodeRef>,
     /// The merged nodes among them.
     seen: HashSet<NonNull<Node>>,
+    /// A merged node was marked: the order in which nodes were found need not be that of `put_in_order`.
+    has_merged: bool,
     /// The time of this marking, if anybody has asked.
     now: Option<Instant>,
     /// The top was marked here, and has waiters.
@@ -182,7 +188,7 @@ impl Marking {
 
     /// Gives the children of a done node its end, and queues those that have children in turn.
     fn visit(&mut self, at: usize) {
-        let Self { order, seen, fires, now, .. } = self;
+        let Self { order, seen, has_merged, fires, now, .. } = self;
         let node = NodeRef::clone(&order[at]);
         let Some(end) = node.end.get() else { return };
         let listeners = node.lock();
@@ -195,6 +201,7 @@ impl Marking {
                 continue;
             }
             let below = this.lock();
+            *has_merged |= this.other_parent().is_some();
             if !this.end.is_set() {
                 this.end.set(Self::own_end(this, &node, now).unwrap_or_else(|| end.clone()));
                 if this.has_to_tell(&below) {
@@ -225,8 +232,11 @@ impl Marking {
     }
 
     /// Wakes who waits, from the top down. Returns the first panic among them.
-    pub(in crate::context) fn fire(self, top: &NodeRef) -> Option<Payload> {
+    pub(in crate::context) fn fire(mut self, top: &NodeRef) -> Option<Payload> {
         let mut first = None;
+        if self.has_merged {
+            put_in_order(&mut self.fires);
+        }
         for node in self.fires_top.then_some(top).into_iter().chain(&self.fires) {
             node.tell(&mut first);
             if let (true, Some(deadline)) = (node.owns_deadline, &node.deadline) {
@@ -238,6 +248,31 @@ impl Marking {
         }
         first
     }
+}
+
+/// Puts each node behind all that it is below, also where merges make a longer way down to it than the one on which it was found
+/// (C6): by the length of the longest. Nodes of one length stay as they are.
+fn put_in_order(nodes: &mut [NodeRef]) {
+    let mut lengths: HashMap<*const Node, usize> = HashMap::new();
+    for node in nodes.iter() {
+        // Not by recursion (C7): a node stays on the path until its parents are known.
+        let mut path: Vec<&Node> = vec![node];
+        while let Some(&at) = path.last() {
+            let known = path.len();
+            let mut longest = 0;
+            for parent in [at.parent(), at.other_parent()].into_iter().flatten() {
+                match lengths.get(&ptr::from_ref(parent)) {
+                    Some(&length) => longest = longest.max(length),
+                    None => path.push(parent),
+                }
+            }
+            if path.len() == known {
+                lengths.insert(ptr::from_ref(at), longest + 1);
+                path.pop();
+            }
+        }
+    }
+    nodes.sort_by_key(|node| lengths.get(&ptr::from_ref::<Node>(node)).copied());
 }
 
 impl NodeRef {
