@@ -659,8 +659,9 @@ async fn a_yield_that_is_forgotten_while_it_waits_holds_up_no_end() {
 /// the end, after the handle, after the runtime, and from a thread-local that goes away.
 #[test]
 fn a_bodys_waker_that_is_kept_for_ever_may_be_woken_at_any_time() {
+    type Wakes = OnDrop<Box<dyn FnMut()>>;
     thread_local! {
-        static KEPT: RefCell<Vec<OnDrop<Box<dyn FnMut()>>>> = const { RefCell::new(Vec::new()) };
+        static KEPT: RefCell<Vec<Wakes>> = const { RefCell::new(Vec::new()) };
     }
     for buffer in [0, 2] {
         let runtime = multi_thread();
