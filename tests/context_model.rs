@@ -23,14 +23,6 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 use witness::Tally;
 
-/// Not yet: a deadline in the past, earlier than one above that has passed too but that nobody has seen, ends the new context,
-/// which should be born done with its parent's cause.
-const BORN_DONE_UNSEEN: bool = false;
-
-/// Not yet: a merged context is told as soon as the shorter way from the top has led to it, which may be before the one that
-/// it was merged with.
-const MERGED_IN_ORDER: bool = false;
-
 /// One thing that somebody does. A number picks one of what is there, counted round.
 #[derive(Clone, Debug)]
 enum Op {
@@ -235,9 +227,6 @@ impl World {
             }
             Op::WithDeadline(number, millis, ref why) => {
                 let (of, at) = (self.context(number), self.tree.now + millis);
-                if !BORN_DONE_UNSEEN {
-                    let _ = of.ctx.is_done();
-                }
                 let instant = self.instant(at);
                 let (cause, end) = self.why(why, ContextError::DeadlineExceeded, line!() + 1);
                 let ctx = with_deadline(&of.ctx, instant, cause);
@@ -455,8 +444,7 @@ impl World {
         if same_event && upper == lower && later < one {
             return Err(format!("callback {one} ran before {later}, which was registered before it"));
         }
-        let is_above = if MERGED_IN_ORDER { Tree::is_above } else { Tree::is_above_in_a_row };
-        if same_event && upper != lower && is_above(&self.tree, upper, lower) {
+        if same_event && upper != lower && self.tree.is_above(upper, lower) {
             return Err(format!("callback {one} ran before {later}, whose context is above its own"));
         }
         Ok(())

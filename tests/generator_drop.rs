@@ -340,6 +340,39 @@ fn items_that_were_not_taken_are_dropped_with_the_handle() {
     assert_eq!(dropped.count(), 5, "four that were accepted, and the one in the body's hand");
 }
 
+/// Accepted in a poll that is not over when the handle is dropped: whoever ends the generator is left with the item.
+#[test]
+fn an_item_that_was_accepted_just_before_the_drop_of_the_handle_is_dropped_too() {
+    for buffer in [0, 1] {
+        let [_, runtime] = runtimes();
+        let dropped = Tally::new();
+        let item = dropped.on_drop();
+        let (send, asked) = tokio::sync::oneshot::channel();
+        let (accepted, is_accepted) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let mut generator = {
+            let _inside = runtime.enter();
+            Generator::builder().buffer(buffer).spawn(&Context::background(), move |_, co| async move {
+                let _: Result<(), _> = asked.await;
+                tokio::join!(co.yield_(item), async move {
+                    accepted.send(()).unwrap();
+                    receive("the drop to have returned", &released);
+                });
+            })
+        };
+        let ctx = generator.context().clone();
+        assert!(poll_next(&mut generator, &Wakes::new().1).is_pending());
+        send.send(()).unwrap();
+        receive("the item to be accepted", &is_accepted);
+        drop(generator);
+        assert_eq!(dropped.count(), 0, "buffer {buffer}: the body runs");
+        release.send(()).unwrap();
+        wait_until("the item to be dropped", || dropped.count() == 1);
+        // Which keeps the memory of the generator, and not its items.
+        drop(ctx);
+    }
+}
+
 /// An item whose destructor drops the next handle, and so on.
 #[test]
 fn items_may_be_handles_of_generators() {

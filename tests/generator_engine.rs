@@ -9,16 +9,18 @@ mod witness;
 
 use by_hand::{Wakes, poll_next, poll_once};
 use ctx_runtime::{Context, End, Generator, Yielder};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt, unfold};
 use patience::{receive, settle, until, wait_until, within};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{LocalSet, block_in_place, yield_now};
 use witness::{Tally, on_drop};
 
@@ -583,4 +585,69 @@ fn a_body_whose_budget_is_used_up_in_the_last_poll_of_a_block_on_is_not_forgotte
         }
     });
     assert_eq!(runtime.block_on(within("the item", last.next())), Some(999));
+}
+
+/// Asks once, then goes into the other arm of a `select!` and stays there while a message after the other is sent. Returns how far the
+/// producer of `items` had come when each was; and takes the item that is made of the tenth.
+async fn select_and_stay_away(
+    mut items: impl Stream<Item = u64> + Unpin,
+    send: UnboundedSender<u64>,
+    progress: &Tally,
+) -> Vec<usize> {
+    tokio::select! {
+        biased;
+        item = items.next() => panic!("too early: {item:?}"),
+        () = async {} => {}
+    }
+    let mut seen = Vec::new();
+    for n in 0..10 {
+        send.send(n).unwrap();
+        settle().await;
+        seen.push(progress.count());
+    }
+    assert_eq!(within("the item", items.next()).await, Some(9));
+    seen
+}
+
+/// What a task of its own is good for: a body that was asked for an item and waits goes on while its consumer is elsewhere.
+#[tokio::test]
+async fn a_body_moves_on_while_its_consumer_is_in_another_arm_of_a_select() {
+    for buffer in BUFFERS {
+        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+        let progress = Tally::new();
+        let ticks = progress.clone();
+        let items = Generator::builder().buffer(buffer).spawn(&Context::background(), |_, co| async move {
+            while let Some(n) = receive.recv().await {
+                ticks.tick();
+                if n % 10 == 9 {
+                    co.yield_(n).await;
+                }
+            }
+        });
+        let seen = select_and_stay_away(items, send, &progress).await;
+        assert!(seen.iter().copied().eq(1..=10), "buffer {buffer}: {seen:?}");
+    }
+}
+
+/// The same body inline in a stream, for comparison: it stands still while nobody polls it.
+#[tokio::test]
+async fn an_inline_stream_stands_still_while_its_consumer_is_in_another_arm_of_a_select() {
+    let (send, receive) = tokio::sync::mpsc::unbounded_channel();
+    let progress = Tally::new();
+    let ticks = progress.clone();
+    let items = unfold(receive, move |mut receive| {
+        let ticks = ticks.clone();
+        async move {
+            loop {
+                let n = receive.recv().await?;
+                ticks.tick();
+                if n % 10 == 9 {
+                    return Some((n, receive));
+                }
+            }
+        }
+    });
+    let seen = select_and_stay_away(pin!(items), send, &progress).await;
+    assert_eq!(seen, [0; 10]);
+    assert_eq!(progress.count(), 10);
 }

@@ -11,14 +11,16 @@ use by_hand::{Wakes, poll_next, poll_once, waker_fn};
 use ctx_runtime::{Context, End, Generator, Yielder};
 use futures_util::FutureExt;
 use patience::{receive, settle, until, wait_until, within};
-use std::future::{pending, poll_fn};
+use std::cell::RefCell;
+use std::future::{Future, pending, poll_fn};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
 use tokio::runtime::{Handle, Runtime};
-use witness::{Tally, on_drop, spite};
+use witness::{OnDrop, Tally, on_drop, spite};
 
 fn multi_thread() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -578,4 +580,295 @@ fn a_storm_of_starts_asks_cancels_and_drops_leaves_nothing() {
     wait_until("every task to be gone", || runtime.metrics().num_alive_tasks() == 0);
     wait_until("the report to be empty", || ctx.live().is_empty());
     assert_eq!(dropped.count(), started.count());
+}
+
+/// A handle that is forgotten: its context ends it all the same, and its memory is all that is lost.
+#[tokio::test]
+async fn a_generator_whose_handle_is_forgotten_is_ended_by_its_context() {
+    for buffer in [0, 1] {
+        let (ctx, canceller) = Context::background().with_cancel();
+        let dropped = Tally::new();
+        let guard = dropped.on_drop();
+        let mut generator = Generator::builder().buffer(buffer).spawn(&ctx, |_, co| async move {
+            let _guard = guard;
+            for n in 0.. {
+                co.yield_(n).await;
+            }
+        });
+        assert_eq!(within("the item", generator.next()).await, Some(0));
+        mem::forget(generator);
+        settle().await;
+        assert_eq!(dropped.count(), 0);
+        canceller.cancel();
+        until("the body to be gone", || dropped.count() == 1).await;
+        until("its task to be gone", || Handle::current().metrics().num_alive_tasks() == 0).await;
+        assert!(ctx.live().is_empty());
+    }
+}
+
+/// A `next()` that is forgotten in the middle of its wait is one that was dropped.
+#[tokio::test]
+async fn a_next_that_is_forgotten_leaves_its_request_standing() {
+    for buffer in [0, 1] {
+        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+        let mut generator =
+            Generator::builder().buffer(buffer).spawn(&Context::background(), |_, co| async move {
+                while let Some(n) = receive.recv().await {
+                    co.yield_(n).await;
+                }
+            });
+        for n in 0..10 {
+            let mut forgotten = Box::pin(generator.next());
+            assert!(poll_once(forgotten.as_mut(), Waker::noop()).is_pending());
+            mem::forget(forgotten);
+            send.send(n).unwrap();
+            settle().await;
+            assert_eq!(within("the item", generator.next()).await, Some(n), "buffer {buffer}");
+        }
+    }
+}
+
+/// A yield that is forgotten after its item was accepted: that item arrives, and those of the next yields.
+#[tokio::test]
+async fn an_accepted_item_arrives_though_its_yield_is_forgotten() {
+    let mut generator = Generator::builder().spawn(&Context::background(), |_, co| async move {
+        for n in 0..10 {
+            let mut it = Box::pin(co.yield_(n));
+            if n % 2 == 0 {
+                // The body was polled for a request, so this one is accepted.
+                assert!(poll_fn(|cx| Poll::Ready(it.as_mut().poll(cx))).await.is_pending());
+                mem::forget(it);
+            } else {
+                it.await;
+            }
+        }
+    });
+    let mut items = Vec::new();
+    while let Some(item) = within("an item", generator.next()).await {
+        items.push(item);
+    }
+    assert!(items.iter().copied().eq(0..10), "{items:?}");
+}
+
+/// A yield that is forgotten while it waits keeps its place: nothing comes after it, and the generator ends as any other.
+#[tokio::test]
+async fn a_yield_that_is_forgotten_while_it_waits_holds_up_no_end() {
+    for way in 0..3 {
+        for waker in [None, Some(Wakes::new().1)] {
+            let (ctx, canceller) = Context::background().with_cancel();
+            let dropped = Tally::new();
+            let guard = dropped.on_drop();
+            let mut generator = Generator::builder().spawn(&ctx, |_, co| async move {
+                let _guard = guard;
+                let (mut first, mut second) = (Box::pin(co.yield_(1)), Box::pin(co.yield_(2)));
+                poll_fn(|cx| {
+                    let waker = waker.as_ref().unwrap_or(cx.waker());
+                    assert!(poll_once(first.as_mut(), waker).is_pending());
+                    assert!(poll_once(second.as_mut(), waker).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                mem::forget((first, second));
+                co.yield_(3).await;
+            });
+            assert_eq!(within("the item", generator.next()).await, Some(1));
+            assert!(poll_next(&mut generator, Waker::noop()).is_pending());
+            settle().await;
+            assert!(poll_next(&mut generator, Waker::noop()).is_pending());
+            match way {
+                0 => drop(generator),
+                1 => canceller.cancel(),
+                _ => drop(within("the end", generator.stop()).await),
+            }
+            until("the body to be gone", || dropped.count() == 1).await;
+            until("its task to be gone", || Handle::current().metrics().num_alive_tasks() == 0).await;
+        }
+    }
+}
+
+/// The body's waker, kept for ever and woken where nobody expects it: from the body's own destructors, from those of its items, after
+/// the end, after the handle, after the runtime, and from a thread-local that goes away.
+#[test]
+fn a_bodys_waker_that_is_kept_for_ever_may_be_woken_at_any_time() {
+    type Wakes = OnDrop<Box<dyn FnMut()>>;
+    thread_local! {
+        static KEPT: RefCell<Vec<Wakes>> = const { RefCell::new(Vec::new()) };
+    }
+    for buffer in [0, 2] {
+        let runtime = multi_thread();
+        let kept: &'static Mutex<Vec<Waker>> = Box::leak(Box::default());
+        let wake = || {
+            let all = kept.lock().unwrap().clone();
+            all.iter().for_each(Waker::wake_by_ref);
+        };
+        let dropped = Tally::new();
+        let mut generator = {
+            let (_inside, guard) = (runtime.enter(), dropped.on_drop());
+            Generator::builder().buffer(buffer).spawn(&Context::background(), move |_, co| async move {
+                let _guard = guard;
+                let _wakes = on_drop(wake);
+                poll_fn(|cx| {
+                    kept.lock().unwrap().push(cx.waker().clone());
+                    Poll::Ready(())
+                })
+                .await;
+                loop {
+                    co.yield_(on_drop(wake)).await;
+                }
+            })
+        };
+        drop(runtime.block_on(within("an item", generator.next())).expect("an item"));
+        // An item, or several, that nobody takes.
+        let _ = poll_next(&mut generator, Waker::noop()).map(mem::forget);
+        thread::spawn(move || KEPT.with_borrow_mut(|all| all.push(on_drop(Box::new(wake))))).join().unwrap();
+        generator.cancel();
+        wake();
+        wait_until("the body to be gone", || dropped.count() == 1);
+        wake();
+        drop(generator);
+        wake();
+        wait_until("its task to be gone", || runtime.metrics().num_alive_tasks() == 0);
+        drop(runtime);
+        thread::spawn(wake).join().unwrap();
+        thread::spawn(move || KEPT.with_borrow_mut(|all| all.push(on_drop(Box::new(wake))))).join().unwrap();
+        assert_eq!(dropped.count(), 1);
+    }
+}
+
+/// A runtime that is gone right after the call: the body is dropped once, without having run, whoever comes first.
+#[test]
+fn a_driver_that_is_dropped_before_its_first_poll_takes_the_body_along() {
+    for way in 0..4 {
+        for buffer in [0, 1] {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (dropped, polled) = (Tally::new(), Tally::new());
+            let (guard, ran) = (dropped.on_drop(), polled.clone());
+            let mut generator = {
+                let _inside = runtime.enter();
+                Generator::builder().buffer(buffer).spawn::<u8, _, _>(
+                    &Context::background(),
+                    |_, _| async move {
+                        let _guard = guard;
+                        ran.tick();
+                    },
+                )
+            };
+            let ctx = generator.context().clone();
+            let (heard, waker) = Wakes::new();
+            match way {
+                0 => {}
+                1 => assert!(poll_next(&mut generator, &waker).is_pending()),
+                2 => generator.cancel(),
+                _ => {
+                    assert!(poll_next(&mut generator, &waker).is_pending());
+                    drop(generator);
+                    assert_eq!(dropped.count(), 1, "it rests, so the drop has it");
+                    drop(runtime);
+                    continue;
+                }
+            }
+            drop(runtime);
+            assert_eq!(dropped.count(), 1, "way {way}, buffer {buffer}");
+            assert_eq!(heard.count(), usize::from(way == 1));
+            assert_eq!(poll_next(&mut generator, Waker::noop()), Poll::Ready(None));
+            assert!(generator.end().is_some() && ctx.is_done());
+            drop(generator);
+            assert_eq!((dropped.count(), polled.count()), (1, 0));
+        }
+    }
+}
+
+/// The drop of a handle, the cancel, and the driver that drops the body on another thread, all at the same time: once is enough.
+#[test]
+fn a_handle_is_dropped_while_its_driver_drops_the_body() {
+    let runtime = multi_thread();
+    let (ctx, _keep) = Context::background().with_cancel();
+    let (bodies, items) = (Tally::new(), Tally::new());
+    let mut made = Vec::new();
+    for round in 0..600_usize {
+        let (child, canceller) = ctx.with_cancel();
+        let own = Tally::new();
+        let guards = (own.on_drop(), bodies.on_drop(), items.clone());
+        let mut generator = {
+            let _inside = runtime.enter();
+            Generator::builder().buffer(round % 3).spawn(&child, move |_, co| async move {
+                // Dropped from the last to the first, with time between them.
+                let (_first, _second, items) = guards;
+                let _slow = on_drop(|| (0..round % 50).for_each(|_| thread::yield_now()));
+                loop {
+                    co.yield_(items.on_drop()).await;
+                }
+            })
+        };
+        if round % 2 == 0 {
+            drop(blocking_next(&mut generator).expect("an item"));
+        }
+        let start = Arc::new(Barrier::new(2));
+        let other = thread::spawn({
+            let start = Arc::clone(&start);
+            move || {
+                start.wait();
+                canceller.cancel();
+            }
+        });
+        start.wait();
+        (0..round % 7).for_each(|_| thread::yield_now());
+        drop(generator);
+        other.join().unwrap();
+        made.push(own);
+    }
+    wait_until("every body to be dropped", || bodies.count() == 600);
+    wait_until("every task to be gone", || runtime.metrics().num_alive_tasks() == 0);
+    assert!(made.iter().all(|own| own.count() == 1), "each once");
+    assert!(ctx.live().is_empty());
+}
+
+/// A cancel runs no destructor, so one may hold a lock that a destructor takes.
+#[test]
+fn a_canceller_may_hold_a_lock_that_a_destructor_takes() {
+    let (send, done) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        for runtime in
+            [multi_thread(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()]
+        {
+            for way in 0..4 {
+                let lock = Arc::new(Mutex::new(0));
+                let (ctx, canceller) = Context::background().with_cancel();
+                let start = |waits: bool| {
+                    let _inside = runtime.enter();
+                    let taken = Arc::clone(&lock);
+                    Generator::builder().buffer(way % 2).spawn(&ctx, move |_, co| async move {
+                        let _takes = on_drop(move || *taken.lock().unwrap() += 1);
+                        co.yield_(0).await;
+                        if waits {
+                            pending::<()>().await;
+                        }
+                        loop {
+                            co.yield_(1).await;
+                        }
+                    })
+                };
+                let mut generators = [start(true), start(false)];
+                for generator in &mut generators {
+                    assert_eq!(runtime.block_on(within("the item", generator.next())), Some(0));
+                    let _ = runtime.block_on(async { poll_next(generator, Waker::noop()) });
+                }
+                let held = lock.lock().unwrap();
+                if way < 2 {
+                    canceller.cancel();
+                } else {
+                    generators.iter().for_each(Generator::cancel);
+                }
+                assert_eq!(*held, 0);
+                drop(held);
+                for mut generator in generators {
+                    while runtime.block_on(within("what is left", generator.next())).is_some() {}
+                }
+                assert_eq!(*lock.lock().unwrap(), 2);
+            }
+        }
+        send.send(()).unwrap();
+    });
+    receive("the cancels to return", &done);
+    thread.join().unwrap();
 }

@@ -215,6 +215,42 @@ async fn a_yield_that_nobody_asked_for_is_not_accepted() {
     drop(first);
 }
 
+/// The same where the body is polled without a request, for what it waits for beside its yields.
+#[tokio::test]
+async fn a_yield_that_is_polled_though_nobody_asked_is_not_accepted() {
+    for is_cancelled in [false, true] {
+        let (went_on, dropped) = (Tally::new(), Tally::new());
+        let (first, second, past) = (dropped.on_drop(), dropped.on_drop(), went_on.clone());
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let mut generator = Generator::builder().spawn(&Context::background(), |_, co| async move {
+            let yields = async {
+                co.yield_((1, first)).await;
+                past.tick();
+            };
+            let other = async {
+                receive.await.unwrap();
+                co.yield_((2, second)).await;
+            };
+            tokio::join!(yields, other);
+        });
+        let (number, first) = within("the first", generator.next()).await.unwrap();
+        assert_eq!(number, 1);
+        send.send(()).unwrap();
+        settle().await;
+        assert_eq!(went_on.count(), 0, "the first one waits for the next request");
+        if is_cancelled {
+            generator.cancel();
+            assert!(within("the end", generator.next()).await.is_none());
+            assert_eq!(dropped.count(), 1, "the second item went with the body");
+        } else {
+            assert_eq!(within("the second", generator.next()).await.map(|(number, _)| number), Some(2));
+            assert!(within("the end", generator.next()).await.is_none());
+        }
+        drop(first);
+        assert_eq!(dropped.count(), 2);
+    }
+}
+
 /// G3: what else the body awaits goes on while a yield rests.
 #[tokio::test]
 async fn a_body_moves_on_by_itself_when_what_it_awaits_is_ready() {

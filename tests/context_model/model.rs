@@ -190,12 +190,6 @@ impl Tree {
         above == below || self.nodes[below].parents.iter().any(|&at| self.is_above(above, at))
     }
 
-    /// The same, where there is one way down and no other.
-    pub(crate) fn is_above_in_a_row(&self, above: Place, below: Place) -> bool {
-        above == below
-            || matches!(*self.nodes[below].parents, [parent] if self.is_above_in_a_row(above, parent))
-    }
-
     pub(crate) fn live_below(&self, top: Place) -> usize {
         (0..self.nodes.len()).filter(|&at| self.nodes[at].generator && self.is_above(top, at)).count()
     }
