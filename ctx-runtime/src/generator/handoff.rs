@@ -81,7 +81,7 @@
 //!
 //! # The budget
 //!
-//! The consumer asks for tokio's cooperative budget at each eighth item, a body with a buffer at each thirty-second (G10): at each, it
+//! The consumer asks for tokio's cooperative budget at each sixteenth item, a body with a buffer at each thirty-second (G10): at each, it
 //! would cost a third of an item. A body without a buffer gives way to its caller at each yield. What a body that is polled by its
 //! consumer takes from the budget is its consumer's.
 //!

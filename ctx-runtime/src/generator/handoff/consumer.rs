@@ -17,7 +17,7 @@ use tokio::task::coop;
 const NESTED_POLLS: usize = 24;
 
 /// How many items one unit of a task's budget is good for: to ask for each would cost a third of an item that is ready.
-const ITEMS_PER_UNIT: u8 = 8;
+const ITEMS_PER_UNIT: u8 = 16;
 
 pub(in crate::generator) struct Consumer<T> {
     /// The generator's own; its node is the block's.
