@@ -203,7 +203,7 @@ impl<T> Generator<T> {
     /// ```
     #[track_caller]
     pub fn stop(mut self) -> impl Future<Output = End> + use<T> {
-        self.cancel();
+        self.consumer.stop(Location::caller());
         async move { poll_fn(|cx| self.consumer.poll_end(cx)).await }
     }
 

@@ -1,7 +1,7 @@
 //! A generator without the macro: what it is given before it starts.
 
 use super::Generator;
-use super::handoff::{self, Ring, Yielder};
+use super::handoff::{self, Plan, Ring, Yielder};
 use crate::context::Context;
 use std::borrow::Cow;
 use std::future::Future;
@@ -94,6 +94,7 @@ impl Builder {
                 panic!("no memory for the buffer of {buffer} items of the generator `{name}`: {error}")
             }
         };
-        Generator { consumer: handoff::start(ctx, runtime, name, Location::caller(), ring, body) }
+        let plan = Plan::new(runtime, name, Location::caller(), ring);
+        Generator { consumer: handoff::start(ctx, plan, body) }
     }
 }

@@ -105,6 +105,7 @@ mod branches;
 mod consumer;
 mod driver;
 mod ending;
+mod keeper;
 #[cfg(all(test, loom))]
 mod models;
 mod ring;
@@ -114,8 +115,10 @@ mod yielder;
 use self::block::allocate;
 pub(super) use self::consumer::Consumer;
 use self::driver::Driver;
-use self::ending::{Place, publish, reap};
+use self::ending::{Place, publish, reap, see_to_rest};
+use self::keeper::Keeper;
 pub(super) use self::ring::Ring;
+use self::state::{NOTIFIED, ORPHANED};
 pub use self::yielder::Yielder;
 use super::end::End;
 use crate::context::{Context, NodeRef};
@@ -123,22 +126,46 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::mem;
 use std::panic::Location;
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Starts the future that `body` returns, in a task on `runtime`, under a context of its own below `parent`.
+/// What a generator is started with, besides its body.
+pub(super) struct Plan<T> {
+    pub(super) runtime: Handle,
+    pub(super) name: Cow<'static, str>,
+    pub(super) made: &'static Location<'static>,
+    /// With a buffer.
+    pub(super) ring: Option<Box<Ring<T>>>,
+    /// Where no driver is spawned before there is need of one; the generator is counted in.
+    keeper: Option<Arc<Keeper>>,
+}
+
+impl<T> Plan<T> {
+    pub(super) fn new(
+        runtime: Handle,
+        name: Cow<'static, str>,
+        made: &'static Location<'static>,
+        ring: Option<Box<Ring<T>>>,
+    ) -> Self {
+        Self { runtime, name, made, ring, keeper: None }
+    }
+}
+
+/// Starts the future that `body` returns, in the plan's runtime, under a context of its own below `parent`.
 pub(super) fn start<T, F>(
     parent: &Context,
-    runtime: Handle,
-    name: Cow<'static, str>,
-    made: &'static Location<'static>,
-    ring: Option<Box<Ring<T>>>,
+    mut plan: Plan<T>,
     body: impl FnOnce(Context, Yielder<T>) -> F,
 ) -> Consumer<T>
 where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let (consumer, driver) = prepare(parent, runtime, name, made, ring, body);
+    // With a buffer, the body starts at once, so there is need of a driver.
+    if plan.ring.is_none() {
+        plan.keeper = Some(keeper::of(&plan.runtime));
+    }
+    let (consumer, driver) = prepare(parent, plan, body);
     if let Some(driver) = driver {
         // A runtime that is shutting down drops the driver here and now, and that is an end too.
         drop(consumer.runtime().spawn(driver));
@@ -146,33 +173,36 @@ where
     consumer
 }
 
-/// A generator that is ready to go, and its driver, unless it is never to run.
+/// A generator that is ready to go, and its driver, unless it has a keeper or is never to run.
 fn prepare<T, F>(
     parent: &Context,
-    runtime: Handle,
-    name: Cow<'static, str>,
-    made: &'static Location<'static>,
-    ring: Option<Box<Ring<T>>>,
+    plan: Plan<T>,
     body: impl FnOnce(Context, Yielder<T>) -> F,
 ) -> (Consumer<T>, Option<Driver>)
 where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let unfinished = allocate(parent.node(), name, made, runtime, ring);
+    let unfinished = allocate(parent.node(), plan);
     let block = unfinished.block.clone();
     let unmade = Unmade(block.node());
     let body = body(parent.on(block.node().clone()), Yielder::new(block.clone()));
     mem::forget(unmade);
     unfinished.finish(body);
-    let driver = if block.node().has_end() {
+    let (node, head) = (block.node(), &block.head);
+    let keeper = head.keeper.as_deref();
+    let driver = if node.has_end() || keeper.is_some_and(Keeper::is_gone) {
         // Never to run: nothing of it is left when this returns, as this is inside a runtime.
         // SAFETY: RUNNING, since it was allocated, and the body is there.
-        let _ = unsafe { reap(block.node(), &block.head, Place::Inside) };
+        let _ = unsafe { reap(node, head, Place::Inside) };
         None
     } else {
-        block.head.state.leave(0);
-        Some(Driver::new(&block))
+        let before = head.state.leave(0);
+        if keeper.is_some() && before & (NOTIFIED | ORPHANED) != 0 {
+            // Stopped while its body was made.
+            see_to_rest(node, head, before);
+        }
+        keeper.is_none().then(|| Driver::of(node.clone()))
     };
     (Consumer::new(parent, block), driver)
 }

@@ -1,19 +1,22 @@
 //! The one allocation of a generator: what is in it, who refers to it, and the waker that it is itself.
 
-use super::state::{DRIVER, ENDED, NOTIFIED, RUNNING, State};
-use super::{branches::Branches, ring::Ring};
+use super::branches::Branches;
+use super::keeper::Keeper;
+use super::ring::Ring;
+use super::state::{CALLED, DRIVER, ENDED, NOTIFIED, ORPHANED, RUNNING, State};
+use super::Plan;
 use crate::context::Lock;
 use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, is_within, quietly};
 use crate::generator::end::End;
 use crate::loom::UnsafeCell;
-use std::borrow::Cow;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::task::{self, Poll, RawWaker, RawWakerVTable, Waker};
 use tokio::runtime::Handle;
 
@@ -27,6 +30,8 @@ pub(super) struct Head {
     pub(super) is_buffered: bool,
     /// Where the body belongs.
     pub(super) runtime: Handle,
+    /// Who spawns a driver when there is need of one; none if there has been one from the start.
+    pub(super) keeper: Option<Arc<Keeper>>,
     /// Written before DRIVER is set, read after, dropped with the block.
     driver: UnsafeCell<Option<Waker>>,
     /// The consumer's, while it waits. Taken by whoever has something to tell it; replaced by the consumer.
@@ -87,9 +92,6 @@ unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
-/// The counted reference that a waker is.
-struct HeadRef(NodeRef);
-
 /// A counted reference to a block with items of type `T`.
 pub(super) struct SharedRef<T>(NodeRef, Items<T>);
 
@@ -112,8 +114,9 @@ where
     ///
     /// `this` is a block of this type, alive.
     unsafe fn stop(this: NonNull<Member>) {
-        // SAFETY: by the caller's word.
-        unsafe { this.cast::<Head>().as_ref() }.notify();
+        // SAFETY: by the caller's word. Not counted here, so it is not dropped.
+        let node = ManuallyDrop::new(unsafe { NodeRef::from_raw(this.cast()) });
+        notify(&node);
     }
 
     /// # Safety
@@ -169,28 +172,25 @@ pub(super) struct Unfinished<T, F> {
 }
 
 /// Makes a block below `parent`.
-pub(super) fn allocate<T, F>(
-    parent: Option<&NodeRef>,
-    name: Cow<'static, str>,
-    made: &'static Location<'static>,
-    runtime: Handle,
-    ring: Option<Box<Ring<T>>>,
-) -> Unfinished<T, F>
+pub(super) fn allocate<T, F>(parent: Option<&NodeRef>, plan: Plan<T>) -> Unfinished<T, F>
 where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    let Plan { runtime, name, made, ring, keeper } = plan;
     // A body with a buffer starts at once (G3).
-    let state = if ring.is_some() { RUNNING | NOTIFIED } else { RUNNING };
+    let due = if ring.is_some() { NOTIFIED } else { 0 };
+    let called = if keeper.is_none() { CALLED } else { 0 };
     // In two steps, so that it is written where it stays, and not first on the stack.
     let mut room = Box::<Block<T, F>>::new_uninit();
     room.write(Block {
         shared: Shared {
             head: Head {
                 member: Member::unlisted(parent, Block::<T, F>::HOOKS, name, made),
-                state: State::new(state),
+                state: State::new(RUNNING | due | called),
                 is_buffered: ring.is_some(),
                 runtime,
+                keeper,
                 driver: UnsafeCell::new(None),
                 consumer: Lock::new(None),
                 end: UnsafeCell::new(None),
@@ -305,16 +305,6 @@ impl<T> SharedRef<T> {
     }
 }
 
-impl Deref for HeadRef {
-    type Target = Head;
-
-    #[inline]
-    fn deref(&self) -> &Head {
-        // SAFETY: the node of a generator.
-        unsafe { Head::of(&self.0) }
-    }
-}
-
 impl Head {
     /// What a generator's node is the head of.
     ///
@@ -331,24 +321,6 @@ impl Head {
     #[inline]
     pub(super) fn this(node: &NodeRef) -> NonNull<Member> {
         node.as_ptr().cast()
-    }
-
-    /// Wakes the driver, unless it will look anyhow: because it was woken, or because whoever has RUNNING will see to it.
-    pub(super) fn notify(&self) {
-        let before = self.state.set(NOTIFIED);
-        if before & (NOTIFIED | RUNNING | ENDED) == 0 {
-            self.wake_driver(before);
-        }
-    }
-
-    /// Wakes the driver; one that has not been polled yet, which has no waker, looks when it is.
-    pub(super) fn wake_driver(&self, state: usize) {
-        if state & DRIVER != 0 {
-            // SAFETY: written before DRIVER was set, and not after.
-            let driver = self.driver.with(|driver| unsafe { (*driver).as_ref() });
-            // A waker of the runtime's own. It is not known to panic.
-            driver.into_iter().for_each(Waker::wake_by_ref);
-        }
     }
 
     /// Keeps the driver's waker. Called once, by the driver.
@@ -410,6 +382,32 @@ impl Head {
     }
 }
 
+/// Has the driver look, unless it will anyhow: because it was woken, or because whoever has RUNNING will see to it.
+pub(super) fn notify(node: &NodeRef) {
+    // SAFETY: the node of a generator.
+    let head = unsafe { Head::of(node) };
+    let before = head.state.set(NOTIFIED);
+    if before & (NOTIFIED | RUNNING | ENDED) == 0 {
+        wake_driver(node, head, before);
+    }
+}
+
+/// Wakes the driver. One that has not been polled yet, which has no waker, looks when it is; where there is none, the keeper is
+/// called.
+pub(super) fn wake_driver(node: &NodeRef, head: &Head, state: usize) {
+    if state & DRIVER != 0 {
+        // SAFETY: written before DRIVER was set, and not after.
+        let driver = head.driver.with(|driver| unsafe { (*driver).as_ref() });
+        // A waker of the runtime's own. It is not known to panic.
+        driver.into_iter().for_each(Waker::wake_by_ref);
+        return;
+    }
+    let Some(keeper) = &head.keeper else { return };
+    if state & (CALLED | ORPHANED | ENDED) == 0 && head.state.set(CALLED) & CALLED == 0 {
+        keeper.call(node.clone(), &head.runtime);
+    }
+}
+
 /// Polls the body once. A panic of its is returned.
 ///
 /// # Safety
@@ -468,14 +466,14 @@ unsafe fn clone_waker(data: *const ()) -> RawWaker {
 
 unsafe fn wake(data: *const ()) {
     // SAFETY: the contract of a waker's functions. The waker's reference is given up at the end.
-    let this = HeadRef(unsafe { node(data) });
-    this.notify();
+    let this = unsafe { node(data) };
+    notify(&this);
 }
 
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: the contract of a waker's functions. Not counted here, so it is not dropped.
-    let this = ManuallyDrop::new(HeadRef(unsafe { node(data) }));
-    this.notify();
+    let this = ManuallyDrop::new(unsafe { node(data) });
+    notify(&this);
 }
 
 unsafe fn drop_waker(data: *const ()) {

@@ -4,8 +4,8 @@
 //! behind a lock, as a yield may be dropped where it was not polled; but only a yield that is polled, by whoever has RUNNING, puts
 //! anything in. So `Turn::branched` tells for sure when there is nothing.
 
-use super::block::{Head, Shared, is_own};
-use crate::context::{Member, quietly};
+use super::block::{Shared, is_own, notify};
+use crate::context::{Member, NodeRef, quietly};
 use std::collections::VecDeque;
 use std::mem;
 use std::ptr::NonNull;
@@ -94,7 +94,7 @@ impl<T> Shared<T> {
     /// Takes a yield out that is dropped. Its successor, if it was the first, is woken.
     #[cold]
     #[inline(never)]
-    pub(super) fn leave_queue(&self, ticket: Ticket) {
+    pub(super) fn leave_queue(&self, node: &NodeRef, ticket: Ticket) {
         let (left, next) = {
             let mut guard = self.branches.lock();
             let Some(branches) = guard.as_mut() else { return };
@@ -103,17 +103,17 @@ impl<T> Shared<T> {
         };
         drop(left);
         if let Some(next) = next {
-            next.wake(&self.head);
+            next.wake(node);
         }
     }
 
     /// Wakes the yield whose turn it is, if one waits.
     #[cold]
     #[inline(never)]
-    pub(super) fn wake_next(&self) {
+    pub(super) fn wake_next(&self, node: &NodeRef) {
         let next = self.branches.lock().as_mut().and_then(|branches| branches.next());
         if let Some(next) = next {
-            next.wake(&self.head);
+            next.wake(node);
         }
     }
 
@@ -157,11 +157,11 @@ impl Branches {
 }
 
 impl Next {
-    fn wake(self, head: &Head) {
+    fn wake(self, node: &NodeRef) {
         match self {
             // A waker that panics was reported by the panic hook, and must not cost another its turn.
             Self::Foreign(waker) => quietly(|| waker.wake()),
-            Self::Own => head.notify(),
+            Self::Own => notify(node),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The consumer's end: takes items, and runs the body itself where it may.
 
-use super::block::{Head, Items, Shared, SharedRef};
+use super::block::{Head, Items, Shared, SharedRef, wake_driver};
 use super::ending::{Place, Polled, leave_to_driver, reap, run, see_to_rest};
 use super::ring::Ring;
 use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
@@ -81,6 +81,29 @@ impl<T> Consumer<T> {
     /// Stops the generator: nothing more is accepted. What was stays to be taken.
     pub(in crate::generator) fn cancel(&self, origin: &'static Location<'static>) {
         Context::end_node(self.node(), Ending::Cancelled(origin));
+    }
+
+    /// Stops the generator, and drops its body if that rests.
+    pub(in crate::generator) fn stop(&self, origin: &'static Location<'static>) {
+        self.end_with(Ending::Cancelled(origin));
+    }
+
+    fn end_with(&self, ending: Ending) {
+        let (node, head) = (self.node(), self.head());
+        // First the body, if it rests: who is woken by the end of the context must not get it before us.
+        let mut entered = head.state.enter(0, WAITING);
+        // A waker that panics was reported by the panic hook, and must not keep the body from its end.
+        quietly(|| Context::end_node(node, ending));
+        if matches!(entered, Entered::Busy) {
+            // Whoever had it may have left before the end was published.
+            entered = head.state.enter(0, WAITING);
+        }
+        if let Entered::Yes(_) = entered {
+            // SAFETY: RUNNING was just taken, and until there is an end the body is there.
+            if !unsafe { reap(node, head, Place::of(&head.runtime)) } {
+                leave_to_driver(node, head);
+            }
+        }
     }
 
     /// Whether `poll_next` has nothing more to give: neither an item nor a panic.
@@ -339,7 +362,7 @@ impl<T> Consumer<T> {
 
     fn unblock(&self) {
         if self.head().state.clear(BLOCKED) & BLOCKED != 0 {
-            self.shared().wake_next();
+            self.shared().wake_next(self.node());
         }
     }
 
@@ -357,7 +380,7 @@ impl<T> Consumer<T> {
         if before & RUNNING == 0 {
             if wanted & !before & NOTIFIED != 0 {
                 // Nobody was there to see it.
-                head.wake_driver(before);
+                wake_driver(self.node(), head, before);
             }
             return Poll::Ready(());
         }
@@ -473,21 +496,8 @@ enum Ran {
 impl<T> Drop for Consumer<T> {
     /// Never waits. Of a body that rests, the destructors have run when this returns (G5).
     fn drop(&mut self) {
-        let (node, head) = (self.node(), self.head());
-        // First the body, if it rests: who is woken by the end of the context must not get it before us.
-        let mut entered = head.state.enter(0, WAITING);
-        // A waker that panics was reported by the panic hook, and must not keep the body from its end.
-        quietly(|| Context::end_node(node, Ending::Abandoned));
-        if matches!(entered, Entered::Busy) {
-            // Whoever had it may have left before the end was published.
-            entered = head.state.enter(0, WAITING);
-        }
-        if let Entered::Yes(_) = entered {
-            // SAFETY: RUNNING was just taken, and until there is an end the body is there.
-            if !unsafe { reap(node, head, Place::of(&head.runtime)) } {
-                leave_to_driver(head);
-            }
-        }
+        self.end_with(Ending::Abandoned);
+        let head = self.head();
         quietly(|| head.clear_consumer());
         if head.state.set(CLOSED) & ENDED != 0 {
             // SAFETY: there is an end, and this is the consumer.

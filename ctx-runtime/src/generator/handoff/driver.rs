@@ -1,8 +1,8 @@
 //! The task of a generator: it polls the body when something that the body awaits has woken it.
 
-use super::block::{Head, SharedRef};
-use super::ending::{Place, Polled, leave_to_driver, reap, run, try_reap};
-use super::state::{ASKED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
+use super::block::Head;
+use super::ending::{Place, Polled, leave_to_driver, orphan, reap, run};
+use super::state::{ASKED, ENDED, Entered, NOTIFIED, WAITING};
 use crate::context::NodeRef;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,12 +16,13 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new<T>(block: &SharedRef<T>) -> Self {
-        Self { node: block.node().clone(), known: false }
+    /// Of a generator.
+    pub(super) fn of(node: NodeRef) -> Self {
+        Self { node, known: false }
     }
 
     fn head(&self) -> &Head {
-        // SAFETY: the node of a generator, by `new`.
+        // SAFETY: the node of a generator, by `of`.
         unsafe { Head::of(&self.node) }
     }
 }
@@ -52,7 +53,7 @@ impl Future for Driver {
         if self.node.has_end() {
             // SAFETY: RUNNING was just taken, and until there is an end the body is there.
             if !unsafe { reap(&self.node, head, Place::Inside) } {
-                leave_to_driver(head);
+                leave_to_driver(&self.node, head);
             }
             return Poll::Ready(());
         }
@@ -82,10 +83,6 @@ impl Future for Driver {
 impl Drop for Driver {
     /// At the end, or when the runtime goes away; then the body goes with it (G11).
     fn drop(&mut self) {
-        let head = self.head();
-        // Whoever has RUNNING sees this when it gives that back.
-        if head.state.set(ORPHANED) & (ENDED | RUNNING) == 0 {
-            try_reap(&self.node, head);
-        }
+        orphan(&self.node, self.head());
     }
 }

@@ -1,8 +1,8 @@
 //! How a generator ends: its body is dropped in its place, inside its runtime and not too deep on the stack; then the end is
 //! published.
 
-use super::block::{Head, poll_body};
-use super::state::{CLOSED, DRIVER, Entered, NOTIFIED, ORPHANED, WAITING};
+use super::block::{Head, poll_body, wake_driver};
+use super::state::{CLOSED, DRIVER, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
 use crate::context::{Context, Ending, NodeRef, Payload, discard, quietly};
 use crate::generator::end::{End, Panic};
 use std::cell::{Cell, RefCell};
@@ -105,16 +105,23 @@ pub(super) fn try_reap(node: &NodeRef, head: &Head) {
     if let Entered::Yes(_) = head.state.enter(0, 0) {
         // SAFETY: RUNNING was just taken, and until there is an end the body is there.
         if !unsafe { reap(node, head, Place::of(&head.runtime)) } {
-            leave_to_driver(head);
+            leave_to_driver(node, head);
         }
     }
 }
 
+/// A generator has lost its runtime. Whoever has RUNNING sees that when it gives it back.
+pub(super) fn orphan(node: &NodeRef, head: &Head) {
+    if head.state.set(ORPHANED) & (ENDED | RUNNING) == 0 {
+        try_reap(node, head);
+    }
+}
+
 /// Gives RUNNING back, and has the driver do what there is to do.
-pub(super) fn leave_to_driver(head: &Head) {
+pub(super) fn leave_to_driver(node: &NodeRef, head: &Head) {
     head.state.set(NOTIFIED);
     let before = head.state.leave(0);
-    head.wake_driver(before);
+    wake_driver(node, head, before);
 }
 
 /// Sees to what was left to whoever had RUNNING. Called with the state that it was given back in.
@@ -125,7 +132,7 @@ pub(super) fn see_to_rest(node: &NodeRef, head: &Head, before: usize) {
         // There is no driver any more to do it.
         try_reap(node, head);
     } else if before & NOTIFIED != 0 {
-        head.wake_driver(before);
+        wake_driver(node, head, before);
     }
 }
 
@@ -232,12 +239,15 @@ pub(super) unsafe fn publish(node: &NodeRef, end: End) {
     // SAFETY: there is an end. A consumer that is gone has left its items to us.
     quietly(|| unsafe { (head.member.hooks.clear)(Head::this(node), before & CLOSED != 0) });
     head.member.set_ended();
+    if let Some(keeper) = &head.keeper {
+        keeper.leave();
+    }
     if before & WAITING != 0 {
         head.wake_consumer();
     }
     // So that its task is done, too.
     if before & (DRIVER | ORPHANED) == DRIVER {
-        head.wake_driver(before);
+        wake_driver(node, head, before);
     }
 }
 

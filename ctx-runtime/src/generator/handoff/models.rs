@@ -3,7 +3,7 @@
 //! The driver is a future that a thread of the model's polls, and every thread may help. Preemptions are bounded, as in the models of
 //! the context.
 
-use super::{Consumer, Driver, Ring, Yielder, prepare};
+use super::{Consumer, Driver, Plan, Ring, Yielder, prepare};
 use crate::context::{Canceller, Context};
 use crate::generator::end::End;
 use loom::future::block_on;
@@ -46,10 +46,13 @@ fn start<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let ring = (buffer > 0).then(|| Ring::new(buffer).unwrap());
-    let made = Location::caller();
-    let (consumer, driver) = prepare(ctx, handle.clone(), "body".into(), made, ring, |_, co| make(co));
+    let (consumer, driver) = prepare(ctx, plan(handle, buffer), |_, co| make(co));
     (consumer, driver.expect("its context is not done"))
+}
+
+fn plan(handle: &Handle, buffer: usize) -> Plan<u8> {
+    let ring = (buffer > 0).then(|| Ring::new(buffer).unwrap());
+    Plan::new(handle.clone(), "body".into(), Location::caller(), ring)
 }
 
 fn next(consumer: &mut Consumer<u8>) -> Option<u8> {

@@ -16,12 +16,14 @@ pub(super) const WAITING: usize = 1 << 3;
 pub(super) const BLOCKED: usize = 1 << 4;
 /// The driver's waker is in its cell, for good.
 pub(super) const DRIVER: usize = 1 << 5;
-/// The driver is gone.
-pub(super) const ORPHANED: usize = 1 << 6;
+/// There is a driver, or the keeper was called for one.
+pub(super) const CALLED: usize = 1 << 6;
+/// The driver is gone, or the runtime is.
+pub(super) const ORPHANED: usize = 1 << 7;
 /// The consumer is gone.
-pub(super) const CLOSED: usize = 1 << 7;
+pub(super) const CLOSED: usize = 1 << 8;
 /// The body is gone, and the end is in its cell.
-pub(super) const ENDED: usize = 1 << 8;
+pub(super) const ENDED: usize = 1 << 9;
 
 pub(super) struct State(AtomicUsize);
 

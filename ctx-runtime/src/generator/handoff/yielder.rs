@@ -308,7 +308,7 @@ impl<T> Yield<'_, T> {
         // Those behind may have been polled before, when it was not their turn.
         // SAFETY: as above.
         if !is_last && unsafe { block.has_room_or_says() } {
-            block.wake_next();
+            block.wake_next(self.block.node());
         }
         polled
     }
@@ -318,7 +318,7 @@ impl<T> Drop for Yield<'_, T> {
     #[inline]
     fn drop(&mut self) {
         if let State::Offered(ticket, _) = self.state {
-            self.block.leave_queue(ticket);
+            self.block.leave_queue(self.block.node(), ticket);
         }
     }
 }

@@ -1,0 +1,314 @@
+//! Who stands in for the drivers that were never spawned: one keeper for each runtime that generators without a buffer run on.
+//!
+//! A body without a buffer that has only ever been polled by its consumer, and never woken, needs no task: nobody but the consumer
+//! can move it on. Two things can still befall it, and both are the keeper's.
+//!
+//! - *It is to be polled, or to be ended, by its own runtime*: something that it awaited has woken it, its consumer may not poll it, or
+//!   its context is done. Then it is [called](Keeper::call) for: it joins a queue that is served by tasks. Each of these takes one
+//!   generator after another out of the queue, and ends those that were stopped; of the first that lives on it becomes the driver.
+//! - *Its runtime goes away.* The keeper has a task there, the [`Watch`]. When that is dropped before its time, it ends every generator
+//!   of this keeper that is alive, which it finds where the reports find them: below the roots of the tree. So a generator costs its
+//!   keeper a count, and no list.
+//!
+//! # The queue
+//!
+//! Whenever its lock is free and it is not empty, a server is on its way (`is_served`), whose first look at the queue takes that bit.
+//! So a destructor that holds up its thread holds up no other generator: before a server ends a body it has called the next server, if there
+//! is more to do. One that has ended a batch of them leaves the rest to the next, which gives way to other tasks.
+//!
+//! # The count
+//!
+//! | step | by | then |
+//! | --- | --- | --- |
+//! | `ENTRY` added | the start of a generator, unless `GONE` is set: then there is a new keeper | |
+//! | `ENTRY` taken off | its end | wakes the watch if that was the last and `KNOWN` is set |
+//! | `KNOWN` set | the watch's first poll, its waker being in its cell | looks at the count |
+//! | `GONE` set | the watch, if there is no entry, when it is polled; else when it is dropped | nobody enters any more |
+//!
+//! The watch of a runtime on which no such generator is alive therefore ends, though not before it is polled: one that comes before that
+//! finds it still there.
+//!
+//! A generator that starts while its runtime goes away cannot be missed: it is listed in the tree, and looks at `GONE` after that; the
+//! watch sets `GONE`, and looks at the tree after that. Both take the lock of the list that it joins, and who comes second sees
+//! what the first has done.
+
+use super::block::Head;
+use super::driver::Driver;
+use super::ending::{Place, orphan, reap};
+use super::state::{CALLED, Entered, NOTIFIED};
+use crate::context::NodeRef;
+use crate::loom::Mutex;
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{self, Poll, Waker};
+use tokio::runtime::Handle;
+
+/// How many generators a server ends before it gives way.
+const BATCH: usize = 32;
+
+/// Nobody enters any more, and nobody is served.
+const GONE: usize = 1;
+/// The watch's waker is in its cell.
+const KNOWN: usize = 1 << 1;
+/// A generator.
+const ENTRY: usize = 1 << 2;
+
+pub(super) struct Keeper {
+    count: AtomicUsize,
+    /// Of the watch. Written before `KNOWN` is set.
+    watch: OnceLock<Waker>,
+    queue: Mutex<Queue>,
+    /// What takes the place of the runtime in loom's models: a thread of theirs runs what is spawned.
+    #[cfg(all(test, loom))]
+    spawned: Mutex<Vec<Server>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    nodes: VecDeque<NodeRef>,
+    is_served: bool,
+}
+
+impl Keeper {
+    fn new() -> Self {
+        Self {
+            count: AtomicUsize::new(ENTRY),
+            watch: OnceLock::new(),
+            queue: Mutex::new(Queue::default()),
+            #[cfg(all(test, loom))]
+            spawned: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Counts a generator in. False if it is too late for that.
+    fn enter(&self) -> bool {
+        let count = |count| (count & GONE == 0).then(|| count + ENTRY);
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
+    }
+
+    /// Counts one out, which has ended.
+    pub(super) fn leave(&self) {
+        // Release and Acquire: either the watch's look at the count sees this, or this sees its waker.
+        let before = self.count.fetch_sub(ENTRY, Ordering::AcqRel);
+        if before / ENTRY == 1 && before & KNOWN != 0 {
+            self.watch.get().into_iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    /// Whether the runtime has gone away (or, while nobody was counted in, the keeper).
+    pub(super) fn is_gone(&self) -> bool {
+        // Acquire: as the lock of the tree's list that was taken before, where the order matters.
+        self.count.load(Ordering::Acquire) & GONE != 0
+    }
+
+    /// Has a generator of this keeper seen to by its own runtime. `CALLED` was just set.
+    pub(super) fn call(self: &Arc<Self>, node: NodeRef, runtime: &Handle) {
+        let mut queue = self.queue.lock();
+        if self.is_gone() {
+            // It is ended by the watch; or has ended, if that had nobody to watch.
+            drop(queue);
+            return;
+        }
+        queue.nodes.push_back(node);
+        let is_served = std::mem::replace(&mut queue.is_served, true);
+        drop(queue);
+        if !is_served {
+            self.serve(runtime);
+        }
+    }
+
+    /// Spawns a server; `is_served` was just set.
+    fn serve(self: &Arc<Self>, runtime: &Handle) {
+        let server = Server::Arriving(Arc::clone(self));
+        #[cfg(all(test, loom))]
+        {
+            let _ = runtime;
+            self.spawned.lock().push(server);
+        }
+        // A runtime that is shutting down drops it here and now; the watch sees to the generators.
+        #[cfg(not(all(test, loom)))]
+        drop(runtime.spawn(server));
+    }
+
+    /// The next generator in the queue. There is somebody for the rest of it when this returns.
+    fn take(self: &Arc<Self>, arrives: bool) -> Option<NodeRef> {
+        let mut queue = self.queue.lock();
+        if arrives {
+            queue.is_served = false;
+        }
+        let node = queue.nodes.pop_front();
+        let calls = !queue.nodes.is_empty() && !std::mem::replace(&mut queue.is_served, true);
+        drop(queue);
+        if let (true, Some(node)) = (calls, &node) {
+            // SAFETY: only generators are called for.
+            self.serve(unsafe { &Head::of(node).runtime });
+        }
+        node
+    }
+
+    /// Nobody is served any more. What is in the queue is let go of, as it refers to the keeper.
+    fn close(&self) {
+        let nodes = std::mem::take(&mut self.queue.lock().nodes);
+        drop(nodes);
+    }
+}
+
+/// A task that serves the queue.
+pub(super) enum Server {
+    /// It has not been polled yet.
+    Arriving(Arc<Keeper>),
+    /// It has found a generator that lives on.
+    Driving(Driver),
+}
+
+impl Future for Server {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        if let Self::Arriving(keeper) = &*self {
+            let Some(driver) = keeper.clear_up() else { return Poll::Ready(()) };
+            *self = Self::Driving(driver);
+        }
+        match &mut *self {
+            Self::Driving(driver) => Pin::new(driver).poll(cx),
+            Self::Arriving(_) => Poll::Ready(()),
+        }
+    }
+}
+
+impl Keeper {
+    /// Ends the stopped generators in the queue, up to a batch, or to the first that lives on: returns its driver.
+    fn clear_up(self: &Arc<Self>) -> Option<Driver> {
+        for served in 0..BATCH {
+            let node = self.take(served == 0)?;
+            if !node.has_end() {
+                return Some(Driver::of(node));
+            }
+            // SAFETY: only generators are called for.
+            let head = unsafe { Head::of(&node) };
+            // From now on it can be called for anew: by whoever has RUNNING, if it is taken.
+            head.state.clear(CALLED);
+            if let Entered::Yes(_) = head.state.enter(0, NOTIFIED) {
+                // SAFETY: RUNNING was just taken, and until there is an end the body is there.
+                let reaped = unsafe { reap(&node, head, Place::Inside) };
+                debug_assert!(reaped, "inside its runtime, it can");
+            }
+        }
+        None
+    }
+}
+
+/// The task that notices when the runtime goes away.
+struct Watch(Option<Arc<Keeper>>);
+
+impl Future for Watch {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let Some(keeper) = &self.0 else { return Poll::Ready(()) };
+        if keeper.watch.get().is_none() {
+            // A task has one waker for life.
+            let _ = keeper.watch.set(cx.waker().clone());
+            keeper.count.fetch_or(KNOWN, Ordering::AcqRel);
+        }
+        // Acquire: what the last one did before it left comes first.
+        if keeper.count.compare_exchange(KNOWN, KNOWN | GONE, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return Poll::Pending;
+        }
+        keeper.close();
+        self.0 = None;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Watch {
+    /// The runtime goes away, and every body with it (G11).
+    fn drop(&mut self) {
+        let Some(keeper) = self.0.take() else { return };
+        // Release: pairs with the Acquire in `is_gone`.
+        keeper.count.fetch_or(GONE, Ordering::AcqRel);
+        keeper.close();
+        for node in NodeRef::members(NodeRef::roots()) {
+            // SAFETY: the tree's members are generators.
+            let head = unsafe { Head::of(&node) };
+            if head.keeper.as_ref().is_some_and(|its| Arc::ptr_eq(its, &keeper)) {
+                orphan(&node, head);
+            }
+        }
+    }
+}
+
+#[cfg(not(all(test, loom)))]
+pub(super) use of_runtimes::of;
+
+/// The keepers, by the runtimes.
+#[cfg(not(all(test, loom)))]
+mod of_runtimes {
+    use super::{Keeper, Watch};
+    use crate::loom::Mutex;
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+    use std::sync::{Arc, LazyLock, Weak};
+    use tokio::runtime::{Handle, Id};
+
+    /// A runtime that comes to an end may leave its id to another. Its keeper is gone, and is replaced.
+    static KEEPERS: LazyLock<Mutex<HashMap<Id, Weak<Keeper>>>> = LazyLock::new(Mutex::default);
+
+    thread_local! {
+        /// The one that this thread has asked for last.
+        static LAST: RefCell<Option<(Id, Arc<Keeper>)>> = const { RefCell::new(None) };
+    }
+
+    /// The keeper of a runtime, with a generator counted in.
+    pub(in super::super) fn of(runtime: &Handle) -> Arc<Keeper> {
+        let id = runtime.id();
+        let last = LAST.try_with(|last| match &*last.borrow() {
+            Some((of, keeper)) if *of == id && keeper.enter() => Some(Arc::clone(keeper)),
+            _ => None,
+        });
+        match last {
+            Ok(Some(keeper)) => keeper,
+            _ => look_up(runtime, id),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_up(runtime: &Handle, id: Id) -> Arc<Keeper> {
+        let mut keepers = KEEPERS.lock();
+        let known = keepers.get(&id).and_then(Weak::upgrade).filter(|keeper| keeper.enter());
+        let keeper = known.clone().unwrap_or_else(|| {
+            let keeper = Arc::new(Keeper::new());
+            // Those of runtimes that are gone go when there are twice as many as were left the last time.
+            if keepers.len() == keepers.capacity() {
+                keepers.retain(|_, keeper| keeper.strong_count() > 0);
+            }
+            keepers.insert(id, Arc::downgrade(&keeper));
+            keeper
+        });
+        drop(keepers);
+        if known.is_none() {
+            // A runtime that is shutting down drops it here and now, and the generator finds that its keeper is gone.
+            drop(runtime.spawn(Watch(Some(Arc::clone(&keeper)))));
+        }
+        let replaced = LAST.try_with(|last| last.replace(Some((id, Arc::clone(&keeper)))));
+        drop(replaced);
+        keeper
+    }
+}
+
+#[cfg(all(test, loom))]
+impl Keeper {
+    /// A keeper of its own, with a generator counted in.
+    pub(super) fn of_model() -> Arc<Self> {
+        Arc::new(Self::new())
+    }
+
+    /// What was spawned so far.
+    pub(super) fn spawned(&self) -> Vec<Server> {
+        std::mem::take(&mut self.spawned.lock())
+    }
+}
