@@ -17,6 +17,8 @@ pub(crate) enum Peer {
     AsyncStream,
     AsynkStrim,
     Unfold,
+    /// Ctx itself with `buffer = 1`, which runs ahead as a channel does.
+    Ahead,
     /// Ctx itself, below a context that cannot be cancelled.
     Background,
     /// Ctx itself, where there is less of everything.
@@ -39,6 +41,7 @@ impl Peer {
             Self::AsyncStream => "async-stream",
             Self::AsynkStrim => "asynk-strim",
             Self::Unfold => "`unfold`",
+            Self::Ahead => "with `buffer = 1`",
             Self::Background => "not cancellable",
             Self::Small => "small",
             Self::Bare => "bare",

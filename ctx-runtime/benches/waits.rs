@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn table() -> Table {
     Table {
         title: "Items that the body waits for",
-        peers: vec![Peer::Ctx, Peer::ByHand, Peer::Go, Peer::AsyncStream],
-        ratios: vec![Peer::ByHand, Peer::Go, Peer::AsyncStream],
+        peers: vec![Peer::Ctx, Peer::Ahead, Peer::ByHand, Peer::Go, Peer::AsyncStream],
+        ratios: vec![Peer::Ahead, Peer::ByHand, Peer::Go, Peer::AsyncStream],
         rows: rows(),
     }
 }
@@ -45,12 +45,18 @@ fn rows() -> Vec<Row> {
 
 fn waiting<W: Waiting>(what: &'static str, consumer: Consumer) -> Row {
     let (parent, keep) = root();
+    let (ahead, keep_ahead) = root();
     let (token, streams) = (CancellationToken::new(), CancellationToken::new());
     Row::new(what)
         .by(Peer::Ctx, move |times| {
             let _keep = &keep;
             let parent = parent.clone();
             consumer.takes(times, W::start, move |source: W| producers::ctx(&parent, 0, source))
+        })
+        .by(Peer::Ahead, move |times| {
+            let _keep = &keep_ahead;
+            let parent = ahead.clone();
+            consumer.takes(times, W::start, move |source: W| producers::ctx(&parent, 1, source))
         })
         .by(Peer::ByHand, move |times| {
             let token = token.clone();
