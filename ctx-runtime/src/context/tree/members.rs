@@ -139,19 +139,24 @@ impl Queue for Member {
 static ROOTS: [Mutex<List<Node>>; 16] = [const { Mutex::new(List::new()) }; 16];
 
 /// The bodies that a thread polls, each within the one before.
+#[derive(Clone, Copy)]
 struct Polled {
-    innermost: Cell<Option<NonNull<Member>>>,
-    depth: Cell<usize>,
+    innermost: Option<NonNull<Member>>,
+    depth: usize,
+}
+
+impl Polled {
+    const NOTHING: Self = Self { innermost: None, depth: 0 };
 }
 
 #[cfg(not(all(test, loom)))]
 thread_local! {
-    static POLLED: Polled = const { Polled { innermost: Cell::new(None), depth: Cell::new(0) } };
+    static POLLED: Cell<Polled> = const { Cell::new(Polled::NOTHING) };
 }
 
 #[cfg(all(test, loom))]
 loom::thread_local! {
-    static POLLED: Polled = Polled { innermost: Cell::new(None), depth: Cell::new(0) };
+    static POLLED: Cell<Polled> = Cell::new(Polled::NOTHING);
 }
 
 /// How far a walk down a list of children has come.
@@ -162,8 +167,8 @@ struct Place {
     _keep: NodeRef,
 }
 
-/// While it exists, this thread polls the body of a generator.
-pub(crate) struct Within(Option<NonNull<Member>>);
+/// While it exists, this thread polls the body of a generator. It holds what it polled before.
+pub(crate) struct Within(Polled);
 
 impl Within {
     /// # Safety
@@ -171,32 +176,28 @@ impl Within {
     /// The generator's allocation outlives what is returned, which is dropped and not forgotten.
     #[inline]
     pub(crate) unsafe fn enter(member: NonNull<Member>) -> Self {
-        POLLED.with(|polled| {
-            polled.depth.set(polled.depth.get() + 1);
-            Self(polled.innermost.replace(Some(member)))
-        })
+        let before = POLLED.with(Cell::get);
+        POLLED.with(|polled| polled.set(Polled { innermost: Some(member), depth: before.depth + 1 }));
+        Self(before)
     }
 
     /// How many bodies this thread polls, each within the one before.
     #[inline]
     pub(crate) fn depth() -> usize {
-        POLLED.with(|polled| polled.depth.get())
+        POLLED.with(Cell::get).depth
     }
 }
 
 impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
-        POLLED.with(|polled| {
-            polled.depth.set(polled.depth.get() - 1);
-            polled.innermost.set(self.0);
-        });
+        POLLED.with(|polled| polled.set(self.0));
     }
 }
 
 /// The node of the generator whose body this thread polls.
 fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
-    let member = POLLED.with(|polled| polled.innermost.get());
+    let member = POLLED.with(Cell::get).innermost;
     // SAFETY: alive while the cell is set, by the word of who has set it.
     look(member.map(|member| unsafe { &member.as_ref().node }))
 }
@@ -204,7 +205,7 @@ fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
 /// Whether this thread polls the body of this very generator.
 #[inline]
 pub(crate) fn is_within(member: NonNull<Member>) -> bool {
-    POLLED.with(|polled| polled.innermost.get() == Some(member))
+    POLLED.with(Cell::get).innermost == Some(member)
 }
 
 /// Whether this thread polls the body of a generator at or below `node`.

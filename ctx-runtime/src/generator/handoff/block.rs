@@ -46,8 +46,10 @@ pub(super) struct Head {
 pub(super) struct Turn {
     /// How many items were accepted, in all; it wraps.
     pub(super) accepted: u32,
-    /// There is an item in the slot; with a ring, one was put in since RUNNING was taken.
-    pub(super) has_item: bool,
+    /// What the slot is for just now; without a ring.
+    pub(super) slot: Slot,
+    /// An item was put into the ring since RUNNING was taken.
+    pub(super) has_put: bool,
     /// More than one yield waits, or one with a waker that is not the body's: they are in `branches`.
     pub(super) branched: bool,
     /// Something has cloned the body's waker during a poll: it may wait for it.
@@ -57,17 +59,36 @@ pub(super) struct Turn {
 impl Turn {
     /// Whether there is an item that the consumer, if it waits, is to be told of. In a ring, that it is told of once.
     pub(super) fn announce(&mut self, is_buffered: bool) -> bool {
-        let has_item = self.has_item;
-        self.has_item = has_item && !is_buffered;
-        has_item
+        if is_buffered { mem::replace(&mut self.has_put, false) } else { self.slot == Slot::Full }
     }
+
+    /// A request comes, unless there is an item for it already. Returns what the slot was before.
+    #[inline]
+    pub(super) fn ask(&mut self) -> Slot {
+        let before = self.slot;
+        if before != Slot::Full {
+            self.slot = Slot::Wanted;
+        }
+        before
+    }
+}
+
+/// The slot without a buffer. A request stands until its item is there, also when nobody waits for it any more (G3).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// Its last item was taken, and no other is asked for.
+    Idle,
+    /// An item is asked for.
+    Wanted,
+    /// There is an item.
+    Full,
 }
 
 /// A block without its body: what both ends see of it.
 #[repr(C)]
 pub(super) struct Shared<T> {
     pub(super) head: Head,
-    /// Without a ring, the item that was accepted and not yet taken, if `Turn::has_item`. Goes with RUNNING; after the end it is the
+    /// Without a ring, the item that was accepted and not yet taken, if `Slot::Full`. Goes with RUNNING; after the end it is the
     /// consumer's.
     slot: UnsafeCell<MaybeUninit<T>>,
     /// In its place, with a buffer.
@@ -196,7 +217,8 @@ where
                 end: UnsafeCell::new(None),
                 turn: UnsafeCell::new(Turn {
                     accepted: 0,
-                    has_item: false,
+                    slot: Slot::Idle,
+                    has_put: false,
                     branched: false,
                     waker_taken: false,
                 }),
@@ -247,22 +269,35 @@ impl<T> Shared<T> {
     #[inline]
     pub(super) unsafe fn take(&self) -> Option<T> {
         // SAFETY: by the caller's word.
-        let has_item = unsafe { self.head.with_turn(|turn| mem::replace(&mut turn.has_item, false)) };
+        let is_full = unsafe { self.head.with_turn(|turn| turn.slot == Slot::Full) };
+        // SAFETY: there is an item.
+        is_full.then(|| unsafe { self.take_full() })
+    }
+
+    /// Takes the item that is in the slot.
+    ///
+    /// # Safety
+    ///
+    /// As [`take`](Self::take), and the slot is full.
+    #[inline]
+    pub(super) unsafe fn take_full(&self) -> T {
+        // SAFETY: by the caller's word.
+        unsafe { self.head.with_turn(|turn| turn.slot = Slot::Idle) };
         // SAFETY: there is an item, and from now on it is not there any more.
-        has_item.then(|| self.slot.with(|slot| unsafe { slot.cast::<T>().read() }))
+        self.slot.with(|slot| unsafe { slot.cast::<T>().read() })
     }
 
     /// Puts an item into the slot.
     ///
     /// # Safety
     ///
-    /// The caller has RUNNING, and the slot is empty; there is no ring.
+    /// The caller has RUNNING, and the slot is not full; there is no ring.
     #[inline]
     pub(super) unsafe fn put(&self, item: T) {
         // SAFETY: by the caller's word.
         self.slot.with_mut(|slot| unsafe { slot.cast::<T>().write(item) });
         // SAFETY: by the caller's word.
-        unsafe { self.head.with_turn(|turn| turn.has_item = true) };
+        unsafe { self.head.with_turn(|turn| turn.slot = Slot::Full) };
     }
 }
 

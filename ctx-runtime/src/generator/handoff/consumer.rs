@@ -1,6 +1,6 @@
 //! The consumer's end: takes items, and runs the body itself where it may.
 
-use super::block::{Head, Items, Shared, SharedRef, wake_driver};
+use super::block::{Head, Items, Shared, SharedRef, Slot, wake_driver};
 use super::ending::{Place, Polled, leave_to_driver, reap, run, see_to_rest};
 use super::ring::Ring;
 use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
@@ -24,16 +24,22 @@ pub(in crate::generator) struct Consumer<T> {
     context: Context,
     /// How many items may be taken before the budget is asked again.
     paid: u8,
-    asker: Option<Asker>,
+    asker: Asker,
     _items: Items<T>,
 }
 
-/// Who asked last, and whether from within the generator's runtime.
+/// Who was last found to ask from within the generator's runtime.
 struct Asker {
-    task: tokio::task::Id,
+    task: Option<tokio::task::Id>,
     /// Where the waker points to: a task may hold up its thread with a `block_on` of another runtime.
     waker: *const (),
-    is_inside: bool,
+}
+
+impl Asker {
+    #[inline]
+    fn is(&self, task: tokio::task::Id, waker: *const ()) -> bool {
+        self.task == Some(task) && self.waker == waker
+    }
 }
 
 // SAFETY: the pointer is compared and not followed; the items are sent, or shared, as by a lock around them.
@@ -43,7 +49,7 @@ unsafe impl<T: Send> Sync for Consumer<T> {}
 
 impl<T> Consumer<T> {
     pub(super) fn new(parent: &Context, block: SharedRef<T>) -> Self {
-        Self { context: parent.on(block.into_node()), paid: 0, asker: None, _items: PhantomData }
+        Self { context: parent.on(block.into_node()), paid: 0, asker: Asker { task: None, waker: std::ptr::null() }, _items: PhantomData }
     }
 
     pub(in crate::generator) fn context(&self) -> &Context {
@@ -52,7 +58,8 @@ impl<T> Consumer<T> {
 
     #[inline]
     fn node(&self) -> &NodeRef {
-        self.context.node().expect("a generator has a context of its own")
+        // SAFETY: the generator's own context, by `new`, and that has a node.
+        unsafe { self.context.node().unwrap_unchecked() }
     }
 
     #[inline]
@@ -117,7 +124,7 @@ impl<T> Consumer<T> {
         let is_empty = match &shared.ring {
             Some(ring) => ring.is_empty(),
             // SAFETY: there is an end, so the turn is the consumer's; what changes it borrows the consumer mutably. Several may look.
-            None => shared.head.turn.with(|turn| unsafe { !(*turn).has_item }),
+            None => shared.head.turn.with(|turn| unsafe { (*turn).slot != Slot::Full }),
         };
         !panicked && is_empty
     }
@@ -125,14 +132,18 @@ impl<T> Consumer<T> {
     #[inline]
     pub(in crate::generator) fn poll_next(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<T>> {
         if self.paid == 0 {
-            ready!(coop::poll_proceed(cx)).made_progress();
-            self.paid = ITEMS_PER_UNIT;
+            ready!(self.pay(cx));
         }
-        let polled = if self.head().is_buffered { self.poll_ring(cx) } else { self.poll_slot(cx) };
-        if polled.is_ready() {
-            self.paid -= 1;
-        }
-        polled
+        if self.head().is_buffered { self.poll_ring(cx) } else { self.poll_slot(cx) }
+    }
+
+    /// Takes a unit of the task's budget; pending when that is used up.
+    #[cold]
+    #[inline(never)]
+    fn pay(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        ready!(coop::poll_proceed(cx)).made_progress();
+        self.paid = ITEMS_PER_UNIT;
+        Poll::Ready(())
     }
 
     /// Waits for an item and takes what else is ready, up to `limit` in all. Returns how many: none at the end.
@@ -157,7 +168,7 @@ impl<T> Consumer<T> {
     #[inline]
     fn poll_slot(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
         loop {
-            match self.head().state.enter(ASKED, WAITING) {
+            match self.head().state.enter(0, WAITING | ASKED) {
                 // SAFETY: RUNNING was just taken, there is no end, and this was the state.
                 Entered::Yes(before) => return unsafe { self.ask(cx, before) },
                 Entered::Ended => return self.left_or_end(),
@@ -171,28 +182,60 @@ impl<T> Consumer<T> {
     ///
     /// # Safety
     ///
-    /// The caller has RUNNING and has set ASKED; `before` was the state. There is no end.
+    /// The caller has RUNNING; `before` was the state. There is no end.
     #[inline]
     unsafe fn ask(&mut self, cx: &task::Context<'_>, before: usize) -> Poll<Option<T>> {
+        let head = self.head();
         // SAFETY: RUNNING.
-        if let Some(item) = unsafe { self.shared().take() } {
-            self.leave_with_item();
-            return Poll::Ready(Some(item));
+        let (slot, branched) = unsafe { head.with_turn(|turn| (turn.ask(), turn.branched)) };
+        // What most items are: the one before was taken, nothing has happened since, and the same task asks once more.
+        if slot == Slot::Idle
+            && before & (NOTIFIED | ORPHANED) == 0
+            && !branched
+            && !self.node().has_end()
+            && self.is_asker(cx)
+        {
+            // SAFETY: RUNNING, no end, and inside the runtime.
+            return match unsafe { run(self.node()) } {
+                Polled::Rests => self.take_or_pend(cx),
+                Polled::Ended => match self.ended(cx) {
+                    Ran::Not => Poll::Pending,
+                    Ran::ToRest | Ran::ToItsEnd => self.left_or_end(),
+                },
+            };
+        }
+        // SAFETY: as above, by the caller's word.
+        unsafe { self.ask_with_care(cx, before, slot) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`ask`](Self::ask); the slot was `slot`, and has the request.
+    #[cold]
+    #[inline(never)]
+    unsafe fn ask_with_care(&mut self, cx: &task::Context<'_>, before: usize, slot: Slot) -> Poll<Option<T>> {
+        if slot == Slot::Full {
+            return self.take_or_pend(cx);
         }
         let is_over = self.node().has_end() || before & ORPHANED != 0;
         // To a request that stood already the body has done what it could.
-        let is_news = before & (ASKED | NOTIFIED) != ASKED;
+        let is_news = slot == Slot::Idle || before & NOTIFIED != 0;
         // SAFETY: RUNNING, and no end.
         match unsafe { self.run(cx, is_over, is_news, NOTIFIED) } {
             Ran::Not => Poll::Pending,
             Ran::ToItsEnd => self.left_or_end(),
-            Ran::ToRest => {
-                // SAFETY: RUNNING.
-                let Some(item) = (unsafe { self.shared().take() }) else { return self.pend(cx) };
-                self.leave_with_item();
-                Poll::Ready(Some(item))
-            }
+            Ran::ToRest => self.take_or_pend(cx),
         }
+    }
+
+    /// Takes the item, or waits for it. Gives RUNNING back, which the caller has.
+    #[inline]
+    fn take_or_pend(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
+        // SAFETY: RUNNING.
+        let Some(item) = (unsafe { self.shared().take() }) else { return self.pend(cx) };
+        self.leave();
+        self.paid -= 1;
+        Poll::Ready(Some(item))
     }
 
     /// With a buffer: what is in the ring; when that is empty, the body may be resting and is to fill it.
@@ -201,6 +244,7 @@ impl<T> Consumer<T> {
         loop {
             let Some(ring) = self.shared().ring.as_deref() else { return self.left_or_end() };
             if let Some(item) = self.pop(ring) {
+                self.paid -= 1;
                 return Poll::Ready(Some(item));
             }
             match self.head().state.enter(0, WAITING) {
@@ -304,8 +348,14 @@ impl<T> Consumer<T> {
         Ran::ToItsEnd
     }
 
-    /// Whether the body may be polled here: inside its runtime, and not too deep on the stack (G8, G9).
+    /// Whether the task that asks has asked before, and may poll the body.
     #[inline]
+    fn is_asker(&self, cx: &task::Context<'_>) -> bool {
+        Within::depth() < NESTED_POLLS
+            && tokio::task::try_id().is_some_and(|task| self.asker.is(task, cx.waker().data()))
+    }
+
+    /// Whether the body may be polled here: inside its runtime, and not too deep on the stack (G8, G9).
     fn may_help(&mut self, cx: &task::Context<'_>) -> Help {
         if Within::depth() >= NESTED_POLLS {
             return Help::Not;
@@ -313,15 +363,13 @@ impl<T> Consumer<T> {
         // Without a task (`block_on`), or in another one than last time, the runtime is asked.
         let Some(task) = tokio::task::try_id() else { return self.may_help_blocking() };
         let waker = cx.waker().data();
-        let is_inside = match &self.asker {
-            Some(asker) if asker.task == task && asker.waker == waker => asker.is_inside,
-            _ => {
-                let is_inside = self.is_inside();
-                self.asker = Some(Asker { task, waker, is_inside });
-                is_inside
+        if !self.asker.is(task, waker) {
+            if !self.is_inside() {
+                return Help::Not;
             }
-        };
-        if is_inside { Help::InTask } else { Help::Not }
+            self.asker = Asker { task: Some(task), waker };
+        }
+        Help::InTask
     }
 
     #[cold]
@@ -412,14 +460,9 @@ impl<T> Consumer<T> {
         Ran::Not
     }
 
-    /// Gives RUNNING back with the request answered.
     #[inline]
-    fn leave_with_item(&self) {
-        self.left(self.head().state.leave_clearing(ASKED));
-    }
-
     fn leave(&self) {
-        self.left(self.head().state.leave(0));
+        self.left(self.head().state.leave_clearing(0));
     }
 
     /// Sees to what was left to us while we had RUNNING.
@@ -433,7 +476,8 @@ impl<T> Consumer<T> {
     /// What is left, then the end.
     #[cold]
     #[inline(never)]
-    fn left_or_end(&self) -> Poll<Option<T>> {
+    fn left_or_end(&mut self) -> Poll<Option<T>> {
+        self.paid -= 1;
         // SAFETY: there is an end, and this is the consumer.
         if let Some(item) = unsafe { self.shared().take_left() } {
             return Poll::Ready(Some(item));

@@ -1,6 +1,6 @@
 //! The task of a generator: it polls the body when something that the body awaits has woken it.
 
-use super::block::Head;
+use super::block::{Head, Turn};
 use super::ending::{Place, Polled, leave_to_driver, orphan, reap, run};
 use super::state::{ASKED, ENDED, Entered, NOTIFIED, WAITING};
 use crate::context::NodeRef;
@@ -44,10 +44,14 @@ impl Future for Driver {
             // Woken for what somebody else has seen to.
             return Poll::Pending;
         }
-        match head.state.enter(0, NOTIFIED) {
+        match head.state.enter(0, NOTIFIED | ASKED) {
             Entered::Ended => return Poll::Ready(()),
             // Whoever has it wakes this task again, if there is anything left to do then.
             Entered::Busy => return Poll::Pending,
+            Entered::Yes(before) if before & ASKED != 0 => {
+                // SAFETY: RUNNING was just taken.
+                let _ = unsafe { head.with_turn(Turn::ask) };
+            }
             Entered::Yes(_) => {}
         }
         if self.node.has_end() {

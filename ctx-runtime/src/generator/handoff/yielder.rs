@@ -1,14 +1,14 @@
 //! The body's end: hands items on, when there is room for them.
 
-use super::block::{Head, Shared, SharedRef, is_own};
+use super::block::{Head, Shared, SharedRef, Slot, is_own};
 use super::branches::{Ticket, Turn, foreign};
-use super::state::{ASKED, BLOCKED, ENDED, WAITING};
+use super::state::{BLOCKED, ENDED, WAITING};
 use crate::context::is_within;
 use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::task::{self, Poll, ready};
+use std::task::{self, Poll, Waker, ready};
 use tokio::task::coop;
 
 /// How many items one unit of a task's budget is good for.
@@ -175,7 +175,7 @@ impl<T> Shared<T> {
     #[inline]
     unsafe fn is_asked(&self) -> bool {
         // SAFETY: RUNNING.
-        self.head.state.peek() & ASKED != 0 && unsafe { !self.head.with_turn(|turn| turn.has_item) }
+        unsafe { self.head.with_turn(|turn| turn.slot == Slot::Wanted) }
     }
 }
 
@@ -198,40 +198,56 @@ impl<T> Shared<T> {
 }
 
 impl<T> Yield<'_, T> {
+    /// Offers the item that was not accepted so far.
+    #[inline]
+    fn offer(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        match mem::replace(&mut self.state, State::Over) {
+            State::New(item) if block.head.is_buffered => self.offer_ring(cx, item),
+            State::New(item) => {
+                // SAFETY: RUNNING, by `poll`.
+                let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
+                // SAFETY: as above.
+                if branched || !unsafe { block.is_asked() } {
+                    return self.queue_up(cx, item);
+                }
+                self.fill_slot(cx, item)
+            }
+            State::Offered(ticket, item) => self.wait_for_turn(cx, ticket, item),
+            State::Accepted(_) | State::Over => Poll::Ready(()),
+        }
+    }
+
+    /// Offers the item where there is a ring.
+    ///
+    /// Out of line for the sake of those without a buffer: with this in it, a yield saves all registers at each of its polls.
+    #[inline(never)]
+    fn offer_ring(&mut self, cx: &mut task::Context<'_>, item: T) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        // SAFETY: RUNNING, by `poll`.
+        let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
+        // SAFETY: as above.
+        if branched || !unsafe { block.has_room() } {
+            return self.queue_up(cx, item);
+        }
+        if self.gives_way(cx).is_pending() {
+            self.state = State::New(item);
+            return Poll::Pending;
+        }
+        self.hand_over(cx, item)
+    }
+
     /// Pending when the task's budget is used up. A consumer on another core may take the items of a buffer as fast as they come,
     /// so a body may never find it full (G10).
     #[inline]
     fn gives_way(&self, cx: &mut task::Context<'_>) -> Poll<()> {
         let block: &Shared<T> = self.block;
         // SAFETY: RUNNING, by `poll`.
-        if block.ring.is_some() && unsafe { block.head.with_turn(|turn| turn.accepted) } % ITEMS_PER_UNIT == 0
-        {
+        let accepted = unsafe { block.head.with_turn(|turn| turn.accepted) };
+        if block.head.is_buffered && accepted % ITEMS_PER_UNIT == 0 {
             ready!(coop::poll_proceed(cx)).made_progress();
         }
         Poll::Ready(())
-    }
-
-    /// Offers the item that was not accepted so far.
-    #[inline]
-    fn offer(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
-        match mem::replace(&mut self.state, State::Over) {
-            State::New(item) => {
-                let block: &Shared<T> = self.block;
-                // SAFETY: RUNNING, by `poll`.
-                let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
-                // SAFETY: as above.
-                if branched || !unsafe { block.has_room() } {
-                    return self.queue_up(cx, item);
-                }
-                if self.gives_way(cx).is_pending() {
-                    self.state = State::New(item);
-                    return Poll::Pending;
-                }
-                self.hand_over(cx, item)
-            }
-            State::Offered(ticket, item) => self.wait_for_turn(cx, ticket, item),
-            State::Accepted(_) | State::Over => Poll::Ready(()),
-        }
     }
 
     /// Waits behind the others, or for room.
@@ -249,24 +265,16 @@ impl<T> Yield<'_, T> {
     #[inline]
     fn hand_over(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
         let block: &Shared<T> = self.block;
-        // SAFETY: RUNNING, by `poll`.
-        let number = unsafe {
-            block.head.with_turn(|turn| {
-                turn.accepted = turn.accepted.wrapping_add(1);
-                turn.accepted
-            })
-        };
-        let Some(ring) = &block.ring else {
-            // SAFETY: as above, and there is room.
-            unsafe { block.put(item) };
-            self.state = State::Accepted(number);
-            self.register(cx, number);
-            return Poll::Pending;
-        };
+        let Some(ring) = &block.ring else { return self.fill_slot(cx, item) };
         // SAFETY: RUNNING, so alone at the body's end; and there is room.
         unsafe { ring.push(item) };
         // SAFETY: RUNNING.
-        unsafe { block.head.with_turn(|turn| turn.has_item = true) };
+        unsafe {
+            block.head.with_turn(|turn| {
+                turn.accepted = turn.accepted.wrapping_add(1);
+                turn.has_put = true;
+            });
+        }
         // One that has begun to wait meanwhile is told when the poll is over.
         if block.head.state.peek() & WAITING != 0 && block.head.state.clear(WAITING) & WAITING != 0 {
             block.head.wake_consumer();
@@ -274,15 +282,39 @@ impl<T> Yield<'_, T> {
         Poll::Ready(())
     }
 
+    /// Accepts the item, which was asked for; there is no ring.
+    #[inline]
+    fn fill_slot(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        // SAFETY: RUNNING, by `poll`, and there is room.
+        unsafe { block.put(item) };
+        // SAFETY: as above.
+        let number = unsafe {
+            block.head.with_turn(|turn| {
+                turn.accepted = turn.accepted.wrapping_add(1);
+                turn.accepted
+            })
+        };
+        self.state = State::Accepted(number);
+        self.register(cx, number);
+        Poll::Pending
+    }
+
     /// Sees to it that a request reaches this yield, also where a poll of the body alone does not.
     #[inline]
     fn register(&self, cx: &task::Context<'_>, number: u32) {
-        let block: &Shared<T> = self.block;
         if !is_own(Head::this(self.block.node()), cx.waker()) {
-            block.rest(number, cx.waker().clone());
-            // SAFETY: RUNNING, by `poll`.
-            unsafe { block.head.with_turn(|turn| turn.branched = true) };
+            self.register_foreign(cx.waker(), number);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn register_foreign(&self, waker: &Waker, number: u32) {
+        let block: &Shared<T> = self.block;
+        block.rest(number, waker.clone());
+        // SAFETY: RUNNING, by `poll`.
+        unsafe { block.head.with_turn(|turn| turn.branched = true) };
     }
 
     /// Waits in the queue; hands the item over if it is the first and there is room.
