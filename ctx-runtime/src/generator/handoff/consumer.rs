@@ -167,10 +167,12 @@ impl<T> Consumer<T> {
     /// Without a buffer: an item is made when it is asked for.
     #[inline]
     fn poll_slot(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
+        // First, so that there is little to keep while the task is asked for.
+        let is_asker = self.is_asker(cx);
         loop {
             match self.head().state.enter(0, WAITING | ASKED) {
                 // SAFETY: RUNNING was just taken, there is no end, and this was the state.
-                Entered::Yes(before) => return unsafe { self.ask(cx, before) },
+                Entered::Yes(before) => return unsafe { self.ask(cx, before, is_asker) },
                 Entered::Ended => return self.left_or_end(),
                 // Whoever runs it is to have the body polled once more for this request.
                 Entered::Busy => ready!(self.knock(cx, ASKED | WAITING | NOTIFIED)),
@@ -182,18 +184,18 @@ impl<T> Consumer<T> {
     ///
     /// # Safety
     ///
-    /// The caller has RUNNING; `before` was the state. There is no end.
+    /// The caller has RUNNING; `before` was the state, and `is_asker` as said by that. There is no end.
     #[inline]
-    unsafe fn ask(&mut self, cx: &task::Context<'_>, before: usize) -> Poll<Option<T>> {
+    unsafe fn ask(&mut self, cx: &task::Context<'_>, before: usize, is_asker: bool) -> Poll<Option<T>> {
         let head = self.head();
         // SAFETY: RUNNING.
         let (slot, branched) = unsafe { head.with_turn(|turn| (turn.ask(), turn.branched)) };
         // What most items are: the one before was taken, nothing has happened since, and the same task asks once more.
-        if slot == Slot::Idle
+        if is_asker
+            && slot == Slot::Idle
             && before & (NOTIFIED | ORPHANED) == 0
             && !branched
             && !self.node().has_end()
-            && self.is_asker(cx)
         {
             // SAFETY: RUNNING, no end, and inside the runtime.
             return match unsafe { run(self.node()) } {

@@ -103,10 +103,6 @@ impl<T> Future for Yield<'_, T> {
             return elsewhere(&block.head);
         }
         // From here on: this thread polls the body of this very block, so it has RUNNING.
-        if self.block.node().has_end() {
-            // The body is dropped as soon as its poll is over.
-            return Poll::Pending;
-        }
         if let State::Accepted(number) = self.state {
             // SAFETY: RUNNING.
             if unsafe { self.block.is_answered(number) } {
@@ -114,6 +110,10 @@ impl<T> Future for Yield<'_, T> {
                 return Poll::Ready(());
             }
             self.register(cx, number);
+            return Poll::Pending;
+        }
+        if self.block.node().has_end() {
+            // Nothing is accepted any more; the body is dropped as soon as its poll is over.
             return Poll::Pending;
         }
         self.offer(cx)
