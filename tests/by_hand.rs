@@ -44,38 +44,51 @@ pub(crate) fn waker_fn(act: impl Fn() + Send + Sync + 'static) -> Waker {
 
 /// A waker that runs `act` when it is cloned: not woken, not dropped.
 pub(crate) fn waker_that_clones(act: impl Fn() + Send + Sync + 'static) -> Waker {
-    cloning::waker(Arc::new(act))
+    raw::waker(act, || ())
 }
 
-#[allow(unsafe_code, reason = "only a raw waker can have its own way of being cloned")]
-mod cloning {
+/// A waker that runs `act` whenever one of its clones is dropped, and when it is itself.
+pub(crate) fn waker_that_drops(act: impl Fn() + Send + Sync + 'static) -> Waker {
+    raw::waker(|| (), act)
+}
+
+#[allow(unsafe_code, reason = "only a raw waker can have its own way of being cloned and dropped")]
+mod raw {
     use super::{Arc, RawWaker, RawWakerVTable, Waker};
 
-    struct Table<F>(F);
+    struct Acts<C, D> {
+        cloned: C,
+        dropped: D,
+    }
 
-    impl<F: Fn() + Send + Sync + 'static> Table<F> {
+    impl<C: Fn() + Send + Sync + 'static, D: Fn() + Send + Sync + 'static> Acts<C, D> {
         const CALLS: RawWakerVTable = RawWakerVTable::new(Self::clone, Self::drop, |_| (), Self::drop);
 
-        unsafe fn clone(act: *const ()) -> RawWaker {
-            let act = act.cast::<F>();
+        unsafe fn clone(acts: *const ()) -> RawWaker {
+            let acts = acts.cast::<Self>();
             // SAFETY: made by `Arc::into_raw`, and counted for the waker that is cloned.
-            unsafe { Arc::increment_strong_count(act) };
+            unsafe { Arc::increment_strong_count(acts) };
             // SAFETY: as above.
-            unsafe { (*act)() };
-            RawWaker::new(act.cast(), &Self::CALLS)
+            unsafe { ((*acts).cloned)() };
+            RawWaker::new(acts.cast(), &Self::CALLS)
         }
 
         /// Also of a waker that is woken by value.
-        unsafe fn drop(act: *const ()) {
-            // SAFETY: made by `Arc::into_raw`; this waker's count is given up.
-            unsafe { Arc::decrement_strong_count(act.cast::<F>()) };
+        unsafe fn drop(acts: *const ()) {
+            // SAFETY: made by `Arc::into_raw`; this waker's count is taken over.
+            let acts = unsafe { Arc::from_raw(acts.cast::<Self>()) };
+            (acts.dropped)();
         }
     }
 
-    pub(super) fn waker<F: Fn() + Send + Sync + 'static>(act: Arc<F>) -> Waker {
-        let act = RawWaker::new(Arc::into_raw(act).cast(), &Table::<F>::CALLS);
+    pub(super) fn waker<C, D>(cloned: C, dropped: D) -> Waker
+    where
+        C: Fn() + Send + Sync + 'static,
+        D: Fn() + Send + Sync + 'static,
+    {
+        let acts = Arc::into_raw(Arc::new(Acts { cloned, dropped }));
         // SAFETY: the table's functions keep count of an `Arc` of what is `Send` and `Sync`.
-        unsafe { Waker::from_raw(act) }
+        unsafe { Waker::from_raw(RawWaker::new(acts.cast(), &Acts::<C, D>::CALLS)) }
     }
 }
 

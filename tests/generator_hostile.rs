@@ -7,15 +7,17 @@ mod by_hand;
 mod patience;
 mod witness;
 
-use by_hand::{Wakes, poll_next, poll_once, waker_fn};
+use by_hand::{Wakes, poll_next, poll_once, waker_fn, waker_that_drops};
 use ctx_runtime::{Context, End, Generator, Yielder};
 use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use patience::{receive, settle, until, wait_until, within};
 use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -438,6 +440,56 @@ fn a_yield_that_was_begun_in_its_body_cannot_go_on_elsewhere() {
     }
     assert!(receive("what the yield did", &result), "it panics there");
     assert_eq!(items, [1, 3], "the one that was taken elsewhere is dropped, and not accepted");
+}
+
+/// The drop of a waker is anybody's code, and comes when the yield that it was kept for has its turn: here it polls another one.
+#[tokio::test]
+async fn two_yields_do_not_take_the_same_place() {
+    for buffer in [1, 0] {
+        let mut generator = Generator::builder().buffer(buffer).spawn(&Context::background(), |_, co| {
+            let co = Arc::new(co);
+            let offer = move |n: u8| -> Pin<Box<dyn FusedFuture<Output = ()> + Send>> {
+                let co = Arc::clone(&co);
+                Box::pin(async move { co.yield_(n).await }.fuse())
+            };
+            let mut filler = offer(0);
+            let mut ahead = Some(offer(9));
+            let mut first = offer(1);
+            let second = Arc::new(Mutex::new(offer(2)));
+            let mut polls = 0;
+            poll_fn(move |cx| {
+                polls += 1;
+                if polls == 1 {
+                    // One fills the place, two wait for it.
+                    let _ = poll_once(filler.as_mut(), cx.waker());
+                    let ahead = ahead.as_mut().unwrap();
+                    assert!(poll_once(ahead.as_mut(), cx.waker()).is_pending());
+                    assert!(poll_once(first.as_mut(), cx.waker()).is_pending());
+                    return Poll::Pending;
+                }
+                if polls == 2 {
+                    // The place is free, and the one that waits at the head of the queue is dropped.
+                    drop(ahead.take());
+                    let second = Arc::clone(&second);
+                    let is_first_drop = AtomicBool::new(true);
+                    let hostile = waker_that_drops(move || {
+                        if is_first_drop.swap(false, Ordering::SeqCst) {
+                            let _ = poll_once(second.lock().unwrap().as_mut(), Waker::noop());
+                        }
+                    });
+                    let _ = poll_once(first.as_mut(), &hostile);
+                }
+                let _ = poll_once(first.as_mut(), cx.waker());
+                let _ = poll_once(second.lock().unwrap().as_mut(), cx.waker());
+                Poll::<()>::Pending
+            })
+        });
+        let mut items = Vec::new();
+        while items.len() < 3 {
+            items.extend(within("an item", generator.next()).await);
+        }
+        assert_eq!(items, [0, 1, 2], "buffer {buffer}");
+    }
 }
 
 /// A yield of one generator in the body of another.

@@ -120,9 +120,8 @@ impl Context {
     #[must_use = "without its canceller the context is done at once"]
     #[track_caller]
     pub fn with_cancel(&self) -> (Self, Canceller) {
-        let node = NodeRef::new(Kind::Cancel, self.node.as_ref(), Own::Nothing, Location::caller());
-        let canceller = Canceller { node: CancellerRef::first(&node) };
-        (self.on(node), canceller)
+        let (node, canceller) = CancellerRef::new(self.node.as_ref(), Location::caller());
+        (self.on(node), Canceller { node: canceller })
     }
 
     /// Makes a child that is done at `deadline`, or at its parent's if that is earlier.

@@ -57,10 +57,10 @@ impl Word {
     pub(super) fn said(&self) -> Said<'_> {
         if let Some(reason) = Reason::from_tag(self.tag()) {
             let origin = self.0.as_ptr().map_addr(|address| address & !REASON);
-            // SAFETY: tagged, so made of a `&'static Location` by `plain`.
+            // SAFETY: tagged, so made of a `&'static Location` by `plain`, whose address this is again.
             Said::Plain(reason, unsafe { &*origin.cast_const().cast::<Location<'static>>() })
         } else {
-            // SAFETY: untagged, so made by `custom`, and this word is counted.
+            // SAFETY: untagged, so made by `custom`, and this word, which is borrowed, is counted.
             Said::Custom(unsafe { self.0.cast::<Custom>().as_ref() })
         }
     }

@@ -7,8 +7,12 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// Names the link through which `Self` is listed: always the same one.
-pub(super) trait Linked: Sized {
+/// Names the link through which `Self` is listed.
+///
+/// # Safety
+///
+/// It is always the same one, it is a field of the element, and nothing but its list touches it.
+pub(super) unsafe trait Linked: Sized {
     fn link(&self) -> &Link<Self>;
 }
 
@@ -30,7 +34,8 @@ pub(super) struct List<T> {
     tail: Option<NonNull<T>>,
 }
 
-// SAFETY: pointers to elements that are touched only by whoever has the list to itself.
+// SAFETY: pointers to elements, of which nothing is touched but the link, and that only by whoever has the list to itself. What comes
+// out is `T`s, to be used where the list is.
 unsafe impl<T: Send> Send for List<T> {}
 
 impl<T: Linked> List<T> {
@@ -45,7 +50,8 @@ impl<T: Linked> List<T> {
     /// # Safety
     ///
     /// `element` is alive and in no list, and leaves this one before it dies. From now on its link is guarded by what
-    /// guards this list.
+    /// guards this list, and no `&mut` claims the element for itself (one that is shared, or pinned and not `Unpin`, has none
+    /// such).
     pub(super) unsafe fn push_back(&mut self, element: NonNull<T>) {
         // SAFETY: alive, by the caller's word.
         let link = unsafe { element.as_ref() }.link();
@@ -100,7 +106,8 @@ impl<T: Linked> List<T> {
         &self,
         place: Option<NonNull<T>>,
     ) -> impl Iterator<Item = NonNull<T>> + '_ {
-        // SAFETY: in this list, so alive; the borrow keeps the list from changing.
+        // SAFETY: in this list, by the caller's word or as a neighbour of one that is, so alive; the borrow keeps the list from
+        // changing.
         let next = |element: &NonNull<T>| unsafe { element.as_ref() }.link().next.get();
         std::iter::successors(place.as_ref().map_or(self.head, next), next)
     }

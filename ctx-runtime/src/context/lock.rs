@@ -28,7 +28,7 @@ mod spinning {
         value: UnsafeCell<T>,
     }
 
-    // SAFETY: whoever has the lock has the value to itself, so sharing the lock is like sending the value.
+    // SAFETY: whoever has the lock has the value to itself, so sharing the lock is like sending the value from one to the next.
     unsafe impl<T: Send> Sync for Lock<T> {}
 
     /// Gives the lock back when it is dropped.
@@ -88,7 +88,7 @@ mod spinning {
 
         #[inline]
         fn deref(&self) -> &T {
-            // SAFETY: the guard has the lock.
+            // SAFETY: the guard has the lock, and is borrowed.
             unsafe { &*self.0.value.get() }
         }
     }

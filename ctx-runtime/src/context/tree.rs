@@ -169,14 +169,16 @@ struct Listeners {
     waiters: List<Waiter>,
 }
 
-impl Linked for Node {
+// SAFETY: a field, which nothing else names.
+unsafe impl Linked for Node {
     fn link(&self) -> &Link<Self> {
         &self.siblings
     }
 }
 
 // SAFETY: links are touched under the lock that guards their list (invariants 3 and 6), all else is atomic, behind the
-// node's own lock, or not written after the node was made.
+// node's own lock, or not written after the node was made. The pointers are to nodes that this one owns a reference to, or that
+// own it, and what else is in it, or waits at it, is `Send`, and `Sync` where it is shared.
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
@@ -235,12 +237,13 @@ impl NodeRef {
         own: Own,
         made: &'static Location<'static>,
     ) -> Self {
+        debug_assert!(kind != Kind::Generator, "a generator's node is the head of its block");
         // In two steps, so that the node is written where it stays, and not first on the stack.
         let mut room = Box::<Node>::new_uninit();
         room.write(Node::unlisted(kind, parent, own, made));
         // SAFETY: just written.
         let node = Box::leak(unsafe { room.assume_init() });
-        // SAFETY: unlisted, leaked as `free` undoes it, and nobody else knows it.
+        // SAFETY: unlisted, made with this parent, leaked as `deallocate` undoes it, and nobody else knows it.
         unsafe { Self::list(NonNull::from(node), parent) }
     }
 
@@ -249,10 +252,10 @@ impl NodeRef {
     /// # Safety
     ///
     /// The node is made by [`Node::unlisted`] with this parent, in memory that is [`free`](refs)'s from now on, and nobody else
-    /// has seen it. The pointer is good for the whole of that memory.
+    /// has seen it. The pointer is good for the whole of that memory, and every reference to the node is made of it.
     #[inline]
     unsafe fn list(node: NonNull<Node>, parent: Option<&NodeRef>) -> Self {
-        // SAFETY: nobody else has it.
+        // SAFETY: nobody else has it. Not used any more when others may see the node: once `own_up` or a list knows it.
         let this = unsafe { &mut *node.as_ptr() };
         let Some(parent) = parent else {
             this.inert = AtomicBool::new(this.has_no_ender());
@@ -320,7 +323,7 @@ impl NodeRef {
         relay.extra = Some(Box::new(Extra::Relay(node)));
         relay.parent = Some(other.clone().into_raw());
         let relay = NonNull::from(Box::leak(relay));
-        // SAFETY: not yet shared: in no list, and no other reference exists.
+        // SAFETY: not yet shared: in no list, and no other reference exists. Not used any more when it is in a list.
         let this = unsafe { &mut *node.as_ptr() };
         this.extra = Some(Box::new(Extra::Merged(relay)));
         this.inert = AtomicBool::new(parent.is_inert() && other.is_inert());
@@ -391,7 +394,7 @@ const CHAIN: usize = 16;
 
 /// Writes how a node was made, from the root down; of a long chain its lower end.
 pub(super) fn fmt_chain(node: Option<&NodeRef>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // SAFETY: each is kept alive by the one below, and the first by the reference.
+    // SAFETY: each is kept alive by the one below, and the first by the reference, which is borrowed throughout.
     let get = |node: NonNull<Node>| unsafe { node.as_ref() };
     let up = || std::iter::successors(node.map(|node| node.0), |node| get(*node).parent);
     let mut shown: Vec<_> = up().take(CHAIN).collect();
@@ -409,7 +412,7 @@ pub(super) fn fmt_chain(node: Option<&NodeRef>, f: &mut fmt::Formatter<'_>) -> f
         let arrow = if at == 0 && starts_anew { "" } else { " > " };
         let this = get(node);
         write!(f, "{arrow}{} at {}:{}", this.kind.name(), this.made.file(), this.made.line())?;
-        // SAFETY: as above, for as long as this function borrows.
+        // SAFETY: as above; a node names its parent by the pointer that this was listed with.
         if let Some(member) = unsafe { member(node) } {
             write!(f, " ({})", member.name)?;
         }

@@ -32,6 +32,10 @@ pub(crate) struct Member {
 
 /// What a generator's allocation can be asked, whatever its body and its items are. The tree
 /// asks `stop` and `free`.
+///
+/// Each is given the pointer that the node was listed with, of an allocation that these hooks are for and that is alive; all
+/// but `free` while somebody who is counted has them called. `poll` and `drop_body` want the body to be there and the caller to have it
+/// to itself; what else is asked for stands where they are written.
 pub(crate) struct Hooks {
     /// Its node is done, and all below is marked: it is to end. Called when nothing is locked, as a waiter is woken; perhaps more
     /// than once.
@@ -72,7 +76,7 @@ impl Member {
     /// the pointer is good for, and nobody has seen it.
     #[inline]
     pub(crate) unsafe fn list(this: NonNull<Self>, parent: Option<&NodeRef>) -> NodeRef {
-        // SAFETY: by the caller's word.
+        // SAFETY: by the caller's word; the node is the first field, so the pointer is one to it.
         let node = unsafe { NodeRef::list(this.cast(), parent) };
         node.register();
         match &node.deadline {
@@ -104,7 +108,7 @@ impl Member {
 pub(super) unsafe fn member<'a>(node: NonNull<Node>) -> Option<&'a Member> {
     // SAFETY: by the caller's word.
     let is_member = unsafe { node.as_ref() }.kind == Kind::Generator;
-    // SAFETY: a generator's node is made by `Member::unlisted` only.
+    // SAFETY: a generator's node is made by `Member::unlisted` only, and is the first field; the rest by the caller's word.
     is_member.then(|| unsafe { node.cast().as_ref() })
 }
 
@@ -112,9 +116,9 @@ pub(super) unsafe fn member<'a>(node: NonNull<Node>) -> Option<&'a Member> {
 ///
 /// # Safety
 ///
-/// Nobody can find the node any more, and nobody refers to it.
+/// Nobody can find the node any more, and nobody refers to it. The pointer is the one that it was listed with.
 pub(super) unsafe fn deallocate(node: NonNull<Node>) {
-    // SAFETY: alive until it is freed below.
+    // SAFETY: alive until it is freed below; of the member nothing is kept but the hook.
     match unsafe { member(node) }.map(|member| member.hooks.free) {
         // SAFETY: by the caller's word; the hook is for this allocation.
         Some(free) => unsafe { free(node.cast()) },
@@ -124,7 +128,8 @@ pub(super) unsafe fn deallocate(node: NonNull<Node>) {
 }
 
 /// The end of a generator.
-impl Queue for Member {
+// SAFETY: behind a lock of its own.
+unsafe impl Queue for Member {
     fn is_over(&self) -> bool {
         !self.is_alive()
     }
@@ -173,7 +178,7 @@ pub(crate) struct Within(Polled);
 impl Within {
     /// # Safety
     ///
-    /// The generator's allocation outlives what is returned, which is dropped and not forgotten.
+    /// The generator's allocation outlives what is returned, which is dropped and not forgotten, the last one first.
     #[inline]
     pub(crate) unsafe fn enter(member: NonNull<Member>) -> Self {
         let before = POLLED.with(Cell::get);
@@ -198,7 +203,7 @@ impl Drop for Within {
 /// The node of the generator whose body this thread polls.
 fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
     let member = POLLED.with(Cell::get).innermost;
-    // SAFETY: alive while the cell is set, by the word of who has set it.
+    // SAFETY: alive while the cell is set, by the word of who has set it; and `look` returns before that one does.
     look(member.map(|member| unsafe { &member.as_ref().node }))
 }
 
@@ -245,7 +250,7 @@ impl Node {
 
 impl NodeRef {
     pub(crate) fn member(&self) -> Option<&Member> {
-        // SAFETY: a reference keeps it alive.
+        // SAFETY: a reference keeps it alive, and has the pointer.
         unsafe { member(self.0) }
     }
 
@@ -263,7 +268,7 @@ impl NodeRef {
     /// Has the generator, if it is one's node, see that it is done.
     pub(super) fn stop(&self) {
         if let Some(member) = self.member() {
-            // SAFETY: alive; the hook is for this allocation.
+            // SAFETY: alive, by this reference; the hook is for this allocation.
             unsafe { (member.hooks.stop)(self.0.cast()) };
         }
     }
@@ -338,7 +343,7 @@ impl NodeRef {
         let mut batch = Vec::new();
         let mut last = None;
         let listeners = self.lock();
-        // SAFETY: `place` keeps its element in the list of this node.
+        // SAFETY: `place`, if there is one, was set here, and keeps its element in the list of this node.
         let children = unsafe { listeners.children.iter_after(place.as_ref().map(|place| place.element)) };
         for element in children {
             // SAFETY: in the list whose lock is held.

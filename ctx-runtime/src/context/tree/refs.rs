@@ -3,13 +3,13 @@
 use super::members::deallocate;
 #[cfg(not(all(test, loom)))]
 use super::members::shard;
-use super::{Extra, Kind, Node, Payload, discard};
+use super::{Extra, Kind, Node, Own, Payload, discard};
 use crate::context::cause::{Cause, Reason};
 use crate::context::lock::Lock;
 use crate::loom::atomic::Ordering;
 use std::mem;
 use std::ops::Deref;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
 use std::thread;
 
@@ -36,12 +36,15 @@ impl Node {
 
 /// Counts `less` down on the node, and frees it, and in turn its ancestors, if that was the last.
 ///
+/// A pointer and not a reference, here and in what frees: an argument that is a reference must stay good until the function returns,
+/// and from the count on another thread may free the node.
+///
 /// # Safety
 ///
 /// The caller was counted by that much, and does not use the node any more.
 #[inline]
 unsafe fn count_down(node: NonNull<Node>, less: u64) {
-    // SAFETY: what is counted down here has kept it alive.
+    // SAFETY: what is counted down here has kept it alive. Not used after that.
     let this = unsafe { node.as_ref() };
     // Release: pairs with the Acquire in `free_upwards`, so that whoever frees has seen all uses.
     if this.counts.fetch_sub(less, Ordering::Release) == less {
@@ -64,7 +67,8 @@ unsafe fn free_upwards(node: NonNull<Node>) {
     loop {
         // SAFETY: alive until it is freed below.
         let this = unsafe { node.as_ref() };
-        // A load and not a fence, which the thread sanitizer does not understand.
+        // Acquire: pairs with the Release of each that counted down before, as nothing but read-modify-writes came between. A load
+        // and not a fence, which the thread sanitizer does not understand.
         this.counts.load(Ordering::Acquire);
         // SAFETY: its count is zero, and this is the only one to have brought it there.
         let Freed { mut parent, other, panic } = unsafe { free(node) };
@@ -80,8 +84,9 @@ unsafe fn free_upwards(node: NonNull<Node>) {
                     first => first.into_iter().for_each(discard),
                 };
             };
-            // SAFETY: the freed child owned a reference.
+            // SAFETY: the freed child owned a reference, which is given up here. Not used after that.
             let this = unsafe { above.as_ref() };
+            // Release: as in `count_down`.
             if this.counts.fetch_sub(REF, Ordering::Release) == REF {
                 break above;
             }
@@ -89,7 +94,7 @@ unsafe fn free_upwards(node: NonNull<Node>) {
     }
 }
 
-/// A counted reference to a node.
+/// A counted reference to a node: the pointer that it was listed with, good for the whole of the allocation that it is in.
 pub(crate) struct NodeRef(pub(super) NonNull<Node>);
 
 // SAFETY: a node is `Send` and `Sync`, and its count is atomic.
@@ -135,10 +140,11 @@ struct Freed {
 ///
 /// The node's count of references has come to zero, and it is freed once.
 unsafe fn free(node: NonNull<Node>) -> Freed {
-    // SAFETY: alive until it is freed below.
+    // SAFETY: alive until it is freed below, and not used after that.
     let this = unsafe { node.as_ref() };
     let parent = this.parent;
-    // SAFETY: in the list of the parent that it names, if it names one.
+    // SAFETY: in the list of the parent that it names, if it names one. It owns the reference to that parent until the caller of this
+    // function gives it up.
     unsafe { leave(node) };
     // Acquire: pairs with the Release in `register`.
     if parent.is_none() && this.registered.load(Ordering::Acquire) {
@@ -183,9 +189,9 @@ unsafe fn free(node: NonNull<Node>) -> Freed {
 ///
 /// # Safety
 ///
-/// With a parent, it is in that parent's list.
+/// It is alive, and with a parent, it is in that parent's list.
 unsafe fn leave(node: NonNull<Node>) {
-    // SAFETY: alive, as it is in a list or owned by the caller.
+    // SAFETY: by the caller's word.
     let this = unsafe { node.as_ref() };
     if let Some(parent) = this.parent() {
         let mut listeners = parent.lock();
@@ -194,15 +200,18 @@ unsafe fn leave(node: NonNull<Node>) {
     }
 }
 
-/// A reference to a node found in a list, unless it is dying.
+/// A reference to a node found in a list, or by its [`Owner`], unless it is dying.
+///
+/// There is no look for an overflow: none of these can be forgotten, so each takes up memory.
 ///
 /// # Safety
 ///
-/// The node is alive: the caller holds the lock of the list that it is in (invariant 3).
+/// The node is alive: the caller holds the lock of the list that it is in (invariant 3), or of the owner's cell. The pointer is
+/// the one that it was listed with.
 pub(super) unsafe fn try_ref(node: NonNull<Node>) -> Option<NodeRef> {
     // SAFETY: alive, by the caller's word.
     let counts = &unsafe { node.as_ref() }.counts;
-    // Relaxed: the list's lock orders what was written before the node joined it.
+    // Relaxed: that lock orders what was written before the node was put there.
     let mut now = counts.load(Ordering::Relaxed);
     while now != 0 {
         match counts.compare_exchange_weak(now, now + REF, Ordering::Relaxed, Ordering::Relaxed) {
@@ -213,7 +222,7 @@ pub(super) unsafe fn try_ref(node: NonNull<Node>) -> Option<NodeRef> {
     None
 }
 
-/// The way back from a deadline to the node that it was set for, which does not keep that node alive.
+/// The way back from a deadline, or a trigger, to the node that it was set for, which does not keep that node alive.
 pub(in crate::context) struct Owner(Lock<Option<NonNull<Node>>>);
 
 // SAFETY: a pointer to a node, which is `Send` and `Sync`, followed under the lock only.
@@ -237,7 +246,7 @@ impl Owner {
 
     pub(in crate::context) fn upgrade(&self) -> Option<NodeRef> {
         let owner = self.0.lock();
-        // SAFETY: `free` clears the cell, under this lock, before it frees the node.
+        // SAFETY: `free` clears the cell, under this lock, before it frees the node. It was set to a reference's pointer.
         (*owner).and_then(|node| unsafe { try_ref(node) })
     }
 }
@@ -246,9 +255,13 @@ impl Owner {
 pub(crate) struct CancellerRef(mem::ManuallyDrop<NodeRef>);
 
 impl CancellerRef {
-    /// The one that a node of the kind `Cancel` was made with, and counts already. Called once for each such node.
-    pub(crate) fn first(node: &NodeRef) -> Self {
-        Self(mem::ManuallyDrop::new(NodeRef(node.0)))
+    /// A node below `parent`, or a root, and the one that may cancel it.
+    #[inline]
+    pub(crate) fn new(parent: Option<&NodeRef>, made: &'static Location<'static>) -> (NodeRef, Self) {
+        let node = NodeRef::new(Kind::Cancel, parent, Own::Nothing, made);
+        // A node of this kind is made with a canceller, which it counts already.
+        let canceller = Self(mem::ManuallyDrop::new(NodeRef(node.0)));
+        (node, canceller)
     }
 
     pub(crate) fn node(&self) -> &NodeRef {
@@ -267,7 +280,7 @@ impl Drop for CancellerRef {
     fn drop(&mut self) {
         let node = self.0.0;
         if self.0.end.is_set() {
-            // SAFETY: this canceller and its reference are given up.
+            // SAFETY: this canceller and its reference are given up, once, as it is being dropped.
             unsafe { count_down(node, REF + CANCELLER) };
             return;
         }
@@ -291,7 +304,8 @@ impl NodeRef {
     ///
     /// # Safety
     ///
-    /// `node` comes from `into_raw` or [`as_ptr`](Self::as_ptr), and is counted for as long as what is returned exists.
+    /// `node` comes from [`into_raw`](Self::into_raw) or [`as_ptr`](Self::as_ptr), and is counted for as long as what is returned
+    /// exists; for it alone, if it is dropped.
     pub(crate) unsafe fn from_raw(node: NonNull<Node>) -> Self {
         Self(node)
     }

@@ -18,11 +18,17 @@ pub(super) struct Waiter {
     link: Link<Waiter>,
     /// Looked at under the queue's lock only.
     slot: UnsafeCell<Slot>,
+    /// What is not `Unpin` is not claimed by a `&mut` for itself: while a future is polled, and so borrowed mutably, its waiter is
+    /// reached through the list, also by other threads.
     _pinned: PhantomPinned,
 }
 
 /// Where waiters are listed until what they wait for has happened.
-pub(super) trait Queue {
+///
+/// # Safety
+///
+/// There is one list, always the same, and [`locked`](Self::locked) gives it to one caller at a time.
+pub(super) unsafe trait Queue {
     /// Whether it has happened: whoever makes it so takes all waiters out after that.
     fn is_over(&self) -> bool;
 
@@ -30,7 +36,8 @@ pub(super) trait Queue {
 }
 
 /// A node's end.
-impl Queue for Node {
+// SAFETY: behind the node's lock.
+unsafe impl Queue for Node {
     fn is_over(&self) -> bool {
         self.end.is_set()
     }
@@ -50,9 +57,9 @@ impl Waiter {
     /// # Safety
     ///
     /// The waiter is pinned and always used with this queue, or was taken out of the last one by [`leave`](Self::leave). It
-    /// leaves before it dies.
+    /// leaves before it dies, and the queue outlives that.
     pub(super) unsafe fn wait(&self, queue: &impl Queue, waker: &Waker) -> Poll<()> {
-        // SAFETY: under the queue's lock.
+        // SAFETY: called under the queue's lock only, which is the slot's; `will_wake` compares, and calls nobody.
         let same =
             |slot: *mut Slot| matches!(unsafe { &*slot }, Slot::Waker(listed) if listed.will_wake(waker));
         if queue.locked(|_| same(self.slot.get())) {
@@ -65,7 +72,7 @@ impl Waiter {
             if queue.is_over() {
                 return Err(new);
             }
-            // SAFETY: under the queue's lock.
+            // SAFETY: under the queue's lock, and the only borrow of the slot.
             let replaced = mem::replace(unsafe { &mut *self.slot.get() }, new);
             if matches!(replaced, Slot::Idle) {
                 // SAFETY: in no list; pinned and to leave before it dies, by the caller's word.
@@ -83,7 +90,7 @@ impl Waiter {
     /// If it is listed, then in this queue.
     pub(super) unsafe fn leave(&self, queue: &impl Queue) -> Slot {
         queue.locked(|waiters| {
-            // SAFETY: under the queue's lock.
+            // SAFETY: under the queue's lock, and the only borrow of the slot.
             let slot = mem::replace(unsafe { &mut *self.slot.get() }, Slot::Idle);
             if !matches!(slot, Slot::Idle) {
                 // SAFETY: listed, so in this queue, by the caller's word.
@@ -98,9 +105,10 @@ impl Waiter {
 pub(super) fn take_waiter(queue: &impl Queue) -> Option<Slot> {
     queue.locked(|waiters| {
         let waiter = waiters.pop_front()?;
-        // SAFETY: it was in this list, and lives at least until the lock is free.
+        // SAFETY: it was in this list, and lives at least until the lock is free: whoever drops it takes the lock first (`leave`), and
+        // a registration is held by its slot.
         let waiter = unsafe { waiter.as_ref() };
-        // SAFETY: only the lock's holder looks at a slot.
+        // SAFETY: only the lock's holder looks at a slot, and this is the only borrow of it.
         Some(mem::replace(unsafe { &mut *waiter.slot.get() }, Slot::Idle))
     })
 }
@@ -131,7 +139,7 @@ pub(crate) struct Registration {
     waiter: Waiter,
 }
 
-// SAFETY: the waiter is touched under the node's lock; what it holds is `Send`.
+// SAFETY: the waiter is touched under the node's lock; what it holds is `Send`, and so is the reference to the node.
 unsafe impl Send for Registration {}
 
 // SAFETY: as above.
@@ -163,7 +171,7 @@ impl Registration {
                 drop(listeners);
                 return Registered::Never(run);
             }
-            // SAFETY: under the node's lock.
+            // SAFETY: under the node's lock, and the only borrow of the slot.
             let slot = unsafe { &mut *registration.waiter.slot.get() };
             *slot = Slot::Callback { run, _keep: Arc::clone(&registration) };
             // SAFETY: in no list; on the heap, and the slot keeps it alive until it is taken out.
@@ -178,7 +186,7 @@ impl Registration {
 
     /// Takes the callback back. `None` if it was called, is about to be, or was taken back before.
     pub(crate) fn stop(&self) -> Option<Box<dyn FnOnce() + Send>> {
-        // SAFETY: it was listed in its node's queue only.
+        // SAFETY: `register` has listed it in its node's queue only.
         match unsafe { self.waiter.leave(&*self.node) } {
             Slot::Callback { run, .. } => Some(run),
             Slot::Idle | Slot::Waker(_) => None,
@@ -186,7 +194,8 @@ impl Registration {
     }
 }
 
-impl Linked for Waiter {
+// SAFETY: a field, which nothing else names.
+unsafe impl Linked for Waiter {
     fn link(&self) -> &Link<Self> {
         &self.link
     }
@@ -200,7 +209,7 @@ pub(crate) struct Wait {
     waiter: Waiter,
 }
 
-// SAFETY: the waiter is touched under the node's lock; the rest is `Send`.
+// SAFETY: the waiter is touched under the node's lock, and what it holds is `Send`; so is the rest.
 unsafe impl Send for Wait {}
 
 // SAFETY: a shared `Wait` gives nothing away.
@@ -219,7 +228,7 @@ impl Wait {
             return Poll::Ready(());
         }
         this.registered = true;
-        // SAFETY: pinned, always in this node's queue, and `drop` takes it out.
+        // SAFETY: pinned, always in this node's queue, and `drop` takes it out, before the node is let go.
         if unsafe { this.waiter.wait(&**node, cx.waker()) }.is_ready() {
             return Poll::Ready(());
         }
@@ -250,11 +259,11 @@ impl Node {
                 // SAFETY: in the list whose lock is held.
                 let this = unsafe { waiter.as_ref() };
                 // SAFETY: only the lock's holder looks at a slot.
-                let slot = unsafe { &mut *this.slot.get() };
-                if wanted(slot) {
+                if wanted(unsafe { &*this.slot.get() }) {
                     // SAFETY: in this list.
                     unsafe { waiters.remove(waiter) };
-                    taken.push(mem::replace(slot, Slot::Idle));
+                    // SAFETY: as above, and the only borrow of the slot.
+                    taken.push(mem::replace(unsafe { &mut *this.slot.get() }, Slot::Idle));
                 }
             }
             taken
@@ -270,7 +279,7 @@ pub(crate) struct Ended {
     waiter: Waiter,
 }
 
-// SAFETY: the waiter is touched under the queue's lock; the rest is `Send`.
+// SAFETY: the waiter is touched under the queue's lock, and what it holds is `Send`; so is the rest.
 unsafe impl Send for Ended {}
 
 // SAFETY: a shared `Ended` gives nothing away.

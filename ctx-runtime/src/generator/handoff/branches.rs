@@ -32,9 +32,10 @@ struct Offer {
 /// What a yield in the queue is told.
 pub(super) enum Turn {
     Wait,
-    /// It is its turn; it may be the last one in here.
+    /// It is its turn; it may be the last one in here. What is left of its waker is dropped when its item was handed over.
     Come {
         is_last: bool,
+        left: Option<Waker>,
     },
 }
 
@@ -58,26 +59,24 @@ impl<T> Shared<T> {
         ticket
     }
 
-    /// Whether it is this yield's turn. If so it waits no more, else it is woken with `waker` when it is.
+    /// Whether it is this yield's turn. If so it waits no more, else it is woken with `waker` when it is, and what it was to be
+    /// woken with before is left there.
+    ///
+    /// Runs nobody else's code, so that what the caller knows of the room still holds.
     #[cold]
     #[inline(never)]
-    pub(super) fn take_turn(&self, ticket: Ticket, has_room: bool, waker: Option<Waker>) -> Turn {
+    pub(super) fn take_turn(&self, ticket: Ticket, has_room: bool, waker: &mut Option<Waker>) -> Turn {
         let mut guard = self.branches.lock();
         let Some(branches) = guard.as_mut() else { return Turn::Wait };
-        let (turn, replaced) = match branches.offers.front() {
-            Some(first) if has_room && first.ticket == ticket => {
-                let first = branches.offers.pop_front();
-                let is_last = branches.offers.is_empty() && branches.resting.is_none();
-                (Turn::Come { is_last }, first.and_then(|first| first.waker))
-            }
-            _ => {
-                let offer = branches.offers.iter_mut().find(|offer| offer.ticket == ticket);
-                (Turn::Wait, offer.and_then(|offer| mem::replace(&mut offer.waker, waker)))
-            }
-        };
-        drop(guard);
-        drop(replaced);
-        turn
+        if has_room && branches.offers.front().is_some_and(|first| first.ticket == ticket) {
+            let left = branches.offers.pop_front().and_then(|first| first.waker);
+            let is_last = branches.offers.is_empty() && branches.resting.is_none();
+            return Turn::Come { is_last, left };
+        }
+        if let Some(offer) = branches.offers.iter_mut().find(|offer| offer.ticket == ticket) {
+            mem::swap(&mut offer.waker, waker);
+        }
+        Turn::Wait
     }
 
     /// Has the yield whose item, of this number, was accepted be woken with `waker` when the next one is asked for.

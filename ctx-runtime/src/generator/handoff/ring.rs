@@ -36,7 +36,8 @@ struct Own {
     other: usize,
 }
 
-// SAFETY: each end is used by one thread at a time (`push` and `pop` say so), and a place by the end whose turn it is.
+// SAFETY: each end is used by one thread at a time (`push` and `pop` say so), and a place by the end whose turn it is. So items are
+// sent, and not shared; what anybody may look at is atomic.
 unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Ring<T> {}
@@ -96,7 +97,7 @@ impl<T> Ring<T> {
     ///
     /// # Safety
     ///
-    /// The caller is the only one at the body's end, and `has_room` has just said that there is room.
+    /// The caller is the only one at the body's end, and there is room: `has_room` has said so, and nothing was pushed since.
     #[inline]
     pub(super) unsafe fn push(&self, item: T) {
         let count = self.put.count.load(Ordering::Relaxed);
@@ -107,7 +108,7 @@ impl<T> Ring<T> {
             own.place = if place + 1 == self.places.len() { 0 } else { place + 1 };
             place
         });
-        // SAFETY: empty, and the consumer's end does not look at it before the count says so.
+        // SAFETY: there is room, so the place is empty, and the consumer's end does not look at it before the count says so.
         self.places[place].with_mut(|place| unsafe { (*place).write(item) });
         // Release: pairs with the Acquire in `pop`, so that the item is there.
         self.put.count.store(count.wrapping_add(1), Ordering::Release);
@@ -135,7 +136,8 @@ impl<T> Ring<T> {
             own.place = if place + 1 == self.places.len() { 0 } else { place + 1 };
             Some(place)
         })?;
-        // SAFETY: the count of the other end says that it was filled, and it is emptied once.
+        // SAFETY: the count of the other end says that it was filled, and it is emptied once: it is not filled again before our
+        // own count says so.
         let item = self.places[place].with(|place| unsafe { place.cast::<T>().read() });
         // Release: pairs with the Acquire in `has_room`.
         self.taken.count.store(count.wrapping_add(1), Ordering::Release);

@@ -211,7 +211,8 @@ impl<T> Yield<'_, T> {
                 if branched || !unsafe { block.is_asked() } {
                     return self.queue_up(cx, item);
                 }
-                self.fill_slot(cx, item)
+                // SAFETY: RUNNING, by `poll`; nobody else's code has run since the look.
+                unsafe { self.fill_slot(cx, item) }
             }
             State::Offered(ticket, item) => self.wait_for_turn(cx, ticket, item),
             State::Accepted(_) | State::Over => Poll::Ready(()),
@@ -234,7 +235,8 @@ impl<T> Yield<'_, T> {
             self.state = State::New(item);
             return Poll::Pending;
         }
-        self.hand_over(cx, item)
+        // SAFETY: RUNNING, by `poll`; who does not give way has run nobody else's code since the look for room.
+        unsafe { self.hand_over(cx, item) }
     }
 
     /// Pending when the task's budget is used up. A consumer on another core may take the items of a buffer as fast as they come,
@@ -261,14 +263,22 @@ impl<T> Yield<'_, T> {
         self.wait_for_turn(cx, ticket, item)
     }
 
-    /// Accepts the item: there is room.
+    /// Accepts the item.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING, and there is room. Since that was seen nobody else's code has run, as the clone or the drop of a
+    /// waker: it may have polled another yield of this body, which has taken the room.
     #[inline]
-    fn hand_over(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
+    unsafe fn hand_over(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
         let block: &Shared<T> = self.block;
-        let Some(ring) = &block.ring else { return self.fill_slot(cx, item) };
-        // SAFETY: RUNNING, so alone at the body's end; and there is room.
+        let Some(ring) = &block.ring else {
+            // SAFETY: by the caller's word; without a ring there is room where an item is asked for.
+            return unsafe { self.fill_slot(cx, item) };
+        };
+        // SAFETY: by the caller's word; whoever has RUNNING is alone at the body's end.
         unsafe { ring.push(item) };
-        // SAFETY: RUNNING.
+        // SAFETY: RUNNING, by the caller's word.
         unsafe {
             block.head.with_turn(|turn| {
                 turn.accepted = turn.accepted.wrapping_add(1);
@@ -282,11 +292,15 @@ impl<T> Yield<'_, T> {
         Poll::Ready(())
     }
 
-    /// Accepts the item, which was asked for; there is no ring.
+    /// Accepts the item where there is no ring.
+    ///
+    /// # Safety
+    ///
+    /// As [`hand_over`](Self::hand_over).
     #[inline]
-    fn fill_slot(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
+    unsafe fn fill_slot(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
         let block: &Shared<T> = self.block;
-        // SAFETY: RUNNING, by `poll`, and there is room.
+        // SAFETY: by the caller's word.
         unsafe { block.put(item) };
         // SAFETY: as above.
         let number = unsafe {
@@ -323,20 +337,24 @@ impl<T> Yield<'_, T> {
     fn wait_for_turn(&mut self, cx: &mut task::Context<'_>, ticket: Ticket, item: T) -> Poll<()> {
         let block: &Shared<T> = self.block;
         let this = Head::this(self.block.node());
+        // A waker's clone and drop are anybody's code: the one comes before the look for room, the other after the item was
+        // handed over, at the end of this function.
+        let mut waker = foreign(this, cx.waker());
         // SAFETY: RUNNING, by `poll`.
         let has_room = unsafe { block.has_room_or_says() } && self.gives_way(cx).is_ready();
-        let is_last = match block.take_turn(ticket, has_room, foreign(this, cx.waker())) {
+        let (is_last, _left) = match block.take_turn(ticket, has_room, &mut waker) {
             Turn::Wait => {
                 self.state = State::Offered(ticket, item);
                 return Poll::Pending;
             }
-            Turn::Come { is_last } => is_last,
+            Turn::Come { is_last, left } => (is_last, left),
         };
         if is_last {
             // SAFETY: as above.
             unsafe { block.head.with_turn(|turn| turn.branched = false) };
         }
-        let polled = self.hand_over(cx, item);
+        // SAFETY: as above; there is room, and neither `gives_way`, where it is ready, nor `take_turn` runs anybody else's code.
+        let polled = unsafe { self.hand_over(cx, item) };
         // Those behind may have been polled before, when it was not their turn.
         // SAFETY: as above.
         if !is_last && unsafe { block.has_room_or_says() } {
