@@ -1,10 +1,10 @@
 //! The one allocation of a generator: what is in it, who refers to it, and the waker that it is itself.
 
+use super::Plan;
 use super::branches::Branches;
 use super::keeper::Keeper;
 use super::ring::Ring;
 use super::state::{CALLED, DRIVER, ENDED, NOTIFIED, ORPHANED, RUNNING, State};
-use super::Plan;
 use crate::context::Lock;
 use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, is_within, quietly};
 use crate::generator::end::End;
@@ -181,6 +181,11 @@ where
     ///
     /// `this` is a block of this type whose body is gone, or was never there, and to which nobody refers.
     unsafe fn free(this: NonNull<Member>) {
+        debug_assert!(
+            // SAFETY: by the caller's word.
+            unsafe { this.cast::<Head>().as_ref() }.state.peek() & ENDED != 0,
+            "its body was dropped where it belongs"
+        );
         // SAFETY: made by `Box::leak` in `allocate`.
         drop(unsafe { Box::from_raw(this.cast::<Self>().as_ptr()) });
     }
@@ -358,8 +363,12 @@ impl Head {
         node.as_ptr().cast()
     }
 
-    /// Keeps the driver's waker. Called once, by the driver.
-    pub(super) fn set_driver(&self, waker: &Waker) {
+    /// Keeps the driver's waker.
+    ///
+    /// # Safety
+    ///
+    /// Called once, by the driver.
+    pub(super) unsafe fn set_driver(&self, waker: &Waker) {
         let waker = waker.clone();
         // SAFETY: nobody looks before DRIVER is set.
         self.driver.with_mut(|driver| unsafe { *driver = Some(waker) });
@@ -409,7 +418,8 @@ impl Head {
 
     /// # Safety
     ///
-    /// The caller has RUNNING, or there is an end and the caller is the consumer; `act` runs nobody else's code.
+    /// The caller has RUNNING, or there is an end and the caller is the consumer or has been left its items; `act` runs nobody
+    /// else's code.
     #[inline]
     pub(super) unsafe fn with_turn<R>(&self, act: impl FnOnce(&mut Turn) -> R) -> R {
         // SAFETY: by the caller's word.
@@ -423,15 +433,20 @@ pub(super) fn notify(node: &NodeRef) {
     let head = unsafe { Head::of(node) };
     let before = head.state.set(NOTIFIED);
     if before & (NOTIFIED | RUNNING | ENDED) == 0 {
-        wake_driver(node, head, before);
+        // SAFETY: this was the state.
+        unsafe { wake_driver(node, head, before) };
     }
 }
 
 /// Wakes the driver. One that has not been polled yet, which has no waker, looks when it is; where there is none, the keeper is
 /// called.
-pub(super) fn wake_driver(node: &NodeRef, head: &Head, state: usize) {
+///
+/// # Safety
+///
+/// `state` was the state of this block.
+pub(super) unsafe fn wake_driver(node: &NodeRef, head: &Head, state: usize) {
     if state & DRIVER != 0 {
-        // SAFETY: written before DRIVER was set, and not after.
+        // SAFETY: written before DRIVER was set, and not after; and DRIVER was, by the caller's word.
         let driver = head.driver.with(|driver| unsafe { (*driver).as_ref() });
         // A waker of the runtime's own. It is not known to panic.
         driver.into_iter().for_each(Waker::wake_by_ref);
@@ -487,6 +502,9 @@ unsafe fn node(data: *const ()) -> NodeRef {
     unsafe { NodeRef::from_raw(node) }
 }
 
+/// # Safety
+///
+/// As [`node`].
 unsafe fn clone_waker(data: *const ()) -> RawWaker {
     // SAFETY: the contract of a waker's functions. Not counted here, so it is not dropped.
     let this = ManuallyDrop::new(unsafe { node(data) });
@@ -499,18 +517,27 @@ unsafe fn clone_waker(data: *const ()) -> RawWaker {
     raw_waker(NodeRef::clone(&this).into_raw())
 }
 
+/// # Safety
+///
+/// As [`node`]; the waker is not used any more.
 unsafe fn wake(data: *const ()) {
     // SAFETY: the contract of a waker's functions. The waker's reference is given up at the end.
     let this = unsafe { node(data) };
     notify(&this);
 }
 
+/// # Safety
+///
+/// As [`node`].
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: the contract of a waker's functions. Not counted here, so it is not dropped.
     let this = ManuallyDrop::new(unsafe { node(data) });
     notify(&this);
 }
 
+/// # Safety
+///
+/// As [`node`]; the waker is not used any more.
 unsafe fn drop_waker(data: *const ()) {
     // SAFETY: the contract of a waker's functions. The waker's reference is given up.
     drop(unsafe { node(data) });

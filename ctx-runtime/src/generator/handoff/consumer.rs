@@ -49,7 +49,12 @@ unsafe impl<T: Send> Sync for Consumer<T> {}
 
 impl<T> Consumer<T> {
     pub(super) fn new(parent: &Context, block: SharedRef<T>) -> Self {
-        Self { context: parent.on(block.into_node()), paid: 0, asker: Asker { task: None, waker: std::ptr::null() }, _items: PhantomData }
+        Self {
+            context: parent.on(block.into_node()),
+            paid: 0,
+            asker: Asker { task: None, waker: std::ptr::null() },
+            _items: PhantomData,
+        }
     }
 
     pub(in crate::generator) fn context(&self) -> &Context {
@@ -158,7 +163,9 @@ impl<T> Consumer<T> {
         }
         let Some(first) = ready!(self.poll_next(cx)) else { return Poll::Ready(0) };
         items.push(first);
-        let ready = std::iter::from_fn(|| self.shared().ring.as_deref().and_then(|ring| self.pop(ring)));
+        // SAFETY: borrowed mutably here.
+        let pop = |ring| unsafe { self.pop(ring) };
+        let ready = std::iter::from_fn(|| self.shared().ring.as_deref().and_then(pop));
         let before = items.len();
         items.extend(ready.take(limit - 1));
         Poll::Ready(1 + items.len() - before)
@@ -173,7 +180,8 @@ impl<T> Consumer<T> {
             match self.head().state.enter(0, WAITING | ASKED) {
                 // SAFETY: RUNNING was just taken, there is no end, and this was the state.
                 Entered::Yes(before) => return unsafe { self.ask(cx, before, is_asker) },
-                Entered::Ended => return self.left_or_end(),
+                // SAFETY: there is an end.
+                Entered::Ended => return unsafe { self.left_or_end() },
                 // Whoever runs it is to have the body polled once more for this request.
                 Entered::Busy => ready!(self.knock(cx, ASKED | WAITING | NOTIFIED)),
             }
@@ -199,11 +207,9 @@ impl<T> Consumer<T> {
         {
             // SAFETY: RUNNING, no end, and inside the runtime.
             return match unsafe { run(self.node()) } {
-                Polled::Rests => self.take_or_pend(cx),
-                Polled::Ended => match self.ended(cx) {
-                    Ran::Not => Poll::Pending,
-                    Ran::ToRest | Ran::ToItsEnd => self.left_or_end(),
-                },
+                // SAFETY: RUNNING.
+                Polled::Rests => unsafe { self.take_or_pend(cx) },
+                Polled::Ended => self.end_or_pend(cx),
             };
         }
         // SAFETY: as above, by the caller's word.
@@ -217,7 +223,8 @@ impl<T> Consumer<T> {
     #[inline(never)]
     unsafe fn ask_with_care(&mut self, cx: &task::Context<'_>, before: usize, slot: Slot) -> Poll<Option<T>> {
         if slot == Slot::Full {
-            return self.take_or_pend(cx);
+            // SAFETY: RUNNING.
+            return unsafe { self.take_or_pend(cx) };
         }
         let is_over = self.node().has_end() || before & ORPHANED != 0;
         // To a request that stood already the body has done what it could.
@@ -225,14 +232,20 @@ impl<T> Consumer<T> {
         // SAFETY: RUNNING, and no end.
         match unsafe { self.run(cx, is_over, is_news, NOTIFIED) } {
             Ran::Not => Poll::Pending,
-            Ran::ToItsEnd => self.left_or_end(),
-            Ran::ToRest => self.take_or_pend(cx),
+            // SAFETY: there is an end.
+            Ran::ToItsEnd => unsafe { self.left_or_end() },
+            // SAFETY: RUNNING.
+            Ran::ToRest => unsafe { self.take_or_pend(cx) },
         }
     }
 
-    /// Takes the item, or waits for it. Gives RUNNING back, which the caller has.
+    /// Takes the item, or waits for it. Gives RUNNING back.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING.
     #[inline]
-    fn take_or_pend(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
+    unsafe fn take_or_pend(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
         // SAFETY: RUNNING.
         let Some(item) = (unsafe { self.shared().take() }) else { return self.pend(cx) };
         self.leave();
@@ -244,15 +257,19 @@ impl<T> Consumer<T> {
     #[inline]
     fn poll_ring(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
         loop {
-            let Some(ring) = self.shared().ring.as_deref() else { return self.left_or_end() };
-            if let Some(item) = self.pop(ring) {
+            let Some(ring) = self.shared().ring.as_deref() else {
+                unreachable!("a generator with a buffer has a ring")
+            };
+            // SAFETY: borrowed mutably here.
+            if let Some(item) = unsafe { self.pop(ring) } {
                 self.paid -= 1;
                 return Poll::Ready(Some(item));
             }
             match self.head().state.enter(0, WAITING) {
                 // SAFETY: RUNNING was just taken, there is no end, and this was the state.
                 Entered::Yes(before) => ready!(unsafe { self.fill(cx, before) }),
-                Entered::Ended => return self.left_or_end(),
+                // SAFETY: there is an end.
+                Entered::Ended => return unsafe { self.left_or_end() },
                 Entered::Busy => ready!(self.knock(cx, WAITING)),
             }
         }
@@ -308,6 +325,11 @@ impl<T> Consumer<T> {
             let branched = self.shared().wake_branches();
             // SAFETY: RUNNING.
             unsafe { self.head().with_turn(|turn| turn.branched = branched) };
+            if self.node().has_end() {
+                // Those wakers were anybody's code.
+                // SAFETY: by the caller's word.
+                return unsafe { self.run(cx, true, is_news, answered) };
+            }
         }
         let help = self.may_help(cx);
         if help == Help::Not {
@@ -318,7 +340,8 @@ impl<T> Consumer<T> {
         }
         // SAFETY: RUNNING, no end, and inside the runtime.
         match unsafe { run(self.node()) } {
-            Polled::Rests if help == Help::Blocking => self.keep_wakes(),
+            // SAFETY: RUNNING.
+            Polled::Rests if help == Help::Blocking => unsafe { self.keep_wakes() },
             Polled::Rests => {}
             Polled::Ended => return self.ended(cx),
         }
@@ -328,10 +351,14 @@ impl<T> Consumer<T> {
     /// What becomes of a body that was polled by a `block_on` of a current-thread runtime: wakes that were put off until that goes
     /// on ("deferred", by `yield_now` or for want of budget) are lost if it returns. So the driver is to look once more, if
     /// anything has taken the body's waker.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING.
     #[cold]
     #[inline(never)]
-    fn keep_wakes(&self) {
-        // SAFETY: called with RUNNING.
+    unsafe fn keep_wakes(&self) {
+        // SAFETY: by the caller's word.
         if unsafe { self.head().with_turn(|turn| mem::replace(&mut turn.waker_taken, false)) } {
             self.head().state.set(NOTIFIED);
         }
@@ -348,6 +375,17 @@ impl<T> Consumer<T> {
             }
         }
         Ran::ToItsEnd
+    }
+
+    /// What is left where the generator has ended; if it is only about to, waits for that.
+    #[cold]
+    #[inline(never)]
+    fn end_or_pend(&mut self, cx: &task::Context<'_>) -> Poll<Option<T>> {
+        match self.ended(cx) {
+            Ran::Not => Poll::Pending,
+            // SAFETY: there is an end.
+            Ran::ToRest | Ran::ToItsEnd => unsafe { self.left_or_end() },
+        }
     }
 
     /// Whether the task that asks has asked before, and may poll the body.
@@ -399,9 +437,13 @@ impl<T> Consumer<T> {
     /// Whether one does is looked at each time, by a load. That may miss one that begins to wait at this very moment; for sure it
     /// is known by a read-modify-write, which at each item would cost as much as the rest. So such a yield, while there is still half a
     /// ring to take, may have to wait for the next item to be taken.
+    ///
+    /// # Safety
+    ///
+    /// The caller borrows the consumer mutably.
     #[inline]
-    fn pop(&self, ring: &Ring<T>) -> Option<T> {
-        // SAFETY: there is one consumer, and its callers borrow it mutably.
+    unsafe fn pop(&self, ring: &Ring<T>) -> Option<T> {
+        // SAFETY: there is one consumer, and the caller has it to itself.
         let item = unsafe { ring.pop() }?;
         // SAFETY: as above.
         if self.head().state.peek() & BLOCKED != 0 || unsafe { ring.is_at_mark() } {
@@ -430,7 +472,8 @@ impl<T> Consumer<T> {
         if before & RUNNING == 0 {
             if wanted & !before & NOTIFIED != 0 {
                 // Nobody was there to see it.
-                wake_driver(self.node(), head, before);
+                // SAFETY: this was the state.
+                unsafe { wake_driver(self.node(), head, before) };
             }
             return Poll::Ready(());
         }
@@ -476,11 +519,15 @@ impl<T> Consumer<T> {
     }
 
     /// What is left, then the end.
+    ///
+    /// # Safety
+    ///
+    /// There is an end.
     #[cold]
     #[inline(never)]
-    fn left_or_end(&mut self) -> Poll<Option<T>> {
+    unsafe fn left_or_end(&mut self) -> Poll<Option<T>> {
         self.paid -= 1;
-        // SAFETY: there is an end, and this is the consumer.
+        // SAFETY: by the caller's word, and this is the consumer.
         if let Some(item) = unsafe { self.shared().take_left() } {
             return Poll::Ready(Some(item));
         }

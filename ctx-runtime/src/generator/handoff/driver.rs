@@ -32,7 +32,8 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         if !self.known {
-            self.head().set_driver(cx.waker());
+            // SAFETY: this is the driver, at its first poll.
+            unsafe { self.head().set_driver(cx.waker()) };
             self.known = true;
         }
         let head = self.head();

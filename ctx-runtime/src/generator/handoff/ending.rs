@@ -120,8 +120,9 @@ pub(super) fn orphan(node: &NodeRef, head: &Head) {
 /// Gives RUNNING back, and has the driver do what there is to do.
 pub(super) fn leave_to_driver(node: &NodeRef, head: &Head) {
     head.state.set(NOTIFIED);
+    // Meanwhile the driver may have gone for good.
     let before = head.state.leave(0);
-    wake_driver(node, head, before);
+    see_to_rest(node, head, before);
 }
 
 /// Sees to what was left to whoever had RUNNING. Called with the state that it was given back in.
@@ -132,7 +133,8 @@ pub(super) fn see_to_rest(node: &NodeRef, head: &Head, before: usize) {
         // There is no driver any more to do it.
         try_reap(node, head);
     } else if before & NOTIFIED != 0 {
-        wake_driver(node, head, before);
+        // SAFETY: this was the state.
+        unsafe { wake_driver(node, head, before) };
     }
 }
 
@@ -247,7 +249,8 @@ pub(super) unsafe fn publish(node: &NodeRef, end: End) {
     }
     // So that its task is done, too.
     if before & (DRIVER | ORPHANED) == DRIVER {
-        wake_driver(node, head, before);
+        // SAFETY: this was the state.
+        unsafe { wake_driver(node, head, before) };
     }
 }
 
