@@ -163,7 +163,7 @@ where
 {
     // With a buffer, the body starts at once, so there is need of a driver.
     if plan.ring.is_none() {
-        plan.keeper = Some(keeper::of(&plan.runtime));
+        plan.keeper = Some(Keeper::of(&plan.runtime));
     }
     let (consumer, driver) = prepare(parent, plan, body);
     if let Some(driver) = driver {

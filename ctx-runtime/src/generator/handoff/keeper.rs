@@ -4,17 +4,19 @@
 //! can move it on. Two things can still befall it, and both are the keeper's.
 //!
 //! - *It is to be polled, or to be ended, by its own runtime*: something that it awaited has woken it, its consumer may not poll it, or
-//!   its context is done. Then it is [called](Keeper::call) for: it joins a queue that is served by tasks. Each of these takes one
-//!   generator after another out of the queue, and ends those that were stopped; of the first that lives on it becomes the driver.
+//!   its context is done. Then it is [called](Keeper::call) for: it joins a queue, which is seen to by tasks of the runtime. Such a
+//!   task ends those that were stopped; of the first that lives on it becomes the driver.
 //! - *Its runtime goes away.* The keeper has a task there, the [`Watch`]. When that is dropped before its time, it ends every generator
 //!   of this keeper that is alive, which it finds where the reports find them: below the roots of the tree. So a generator costs its
 //!   keeper a count, and no list.
 //!
 //! # The queue
 //!
-//! Whenever its lock is free and it is not empty, a server is on its way (`is_served`), whose first look at the queue takes that bit.
-//! So a destructor that holds up its thread holds up no other generator: before a server ends a body it has called the next server, if there
-//! is more to do. One that has ended a batch of them leaves the rest to the next, which gives way to other tasks.
+//! While it is not empty it has a *dispatcher*, a task that is spawned by whoever puts the first one in. It sees to a generator that is
+//! alone in the queue itself. Where there are more it spawns a *server*, which takes one after another out, up to a batch, and steps
+//! back to look again later. A destructor that holds up its thread so holds up no other generator, while the runtime has another
+//! thread: the dispatcher stands where any of them finds it. (The server stands where only the thread that has spawned it does, until
+//! that takes up its next task: tokio's LIFO slot is stolen by nobody. That is why it is not the server that calls the next one.)
 //!
 //! # The count
 //!
@@ -41,12 +43,13 @@ use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll, Waker};
 use tokio::runtime::Handle;
 
-/// How many generators a server ends before it gives way.
+/// How many generators a server sees to before it gives way.
 const BATCH: usize = 32;
 
 /// Nobody enters any more, and nobody is served.
@@ -63,13 +66,13 @@ pub(super) struct Keeper {
     queue: Mutex<Queue>,
     /// What takes the place of the runtime in loom's models: a thread of theirs runs what is spawned.
     #[cfg(all(test, loom))]
-    spawned: Mutex<Vec<Server>>,
+    spawned: super::models::Spawned,
 }
 
 #[derive(Default)]
 struct Queue {
     nodes: VecDeque<NodeRef>,
-    is_served: bool,
+    has_dispatcher: bool,
 }
 
 impl Keeper {
@@ -79,12 +82,12 @@ impl Keeper {
             watch: OnceLock::new(),
             queue: Mutex::new(Queue::default()),
             #[cfg(all(test, loom))]
-            spawned: Mutex::new(Vec::new()),
+            spawned: super::models::Spawned::default(),
         }
     }
 
     /// Counts a generator in. False if it is too late for that.
-    fn enter(&self) -> bool {
+    pub(super) fn enter(&self) -> bool {
         let count = |count| (count & GONE == 0).then(|| count + ENTRY);
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
     }
@@ -113,53 +116,48 @@ impl Keeper {
             return;
         }
         queue.nodes.push_back(node);
-        let is_served = std::mem::replace(&mut queue.is_served, true);
+        let has_dispatcher = mem::replace(&mut queue.has_dispatcher, true);
         drop(queue);
-        if !is_served {
-            self.serve(runtime);
+        if !has_dispatcher {
+            spawn(Server::Dispatching(Arc::clone(self)), runtime);
         }
     }
 
-    /// Spawns a server; `is_served` was just set.
-    fn serve(self: &Arc<Self>, runtime: &Handle) {
-        let server = Server::Arriving(Arc::clone(self));
-        #[cfg(all(test, loom))]
-        {
-            let _ = runtime;
-            self.spawned.lock().push(server);
-        }
-        // A runtime that is shutting down drops it here and now; the watch sees to the generators.
-        #[cfg(not(all(test, loom)))]
-        drop(runtime.spawn(server));
-    }
-
-    /// The next generator in the queue. There is somebody for the rest of it when this returns.
-    fn take(self: &Arc<Self>, arrives: bool) -> Option<NodeRef> {
+    /// What the dispatcher finds.
+    fn look(&self) -> Found {
         let mut queue = self.queue.lock();
-        if arrives {
-            queue.is_served = false;
-        }
-        let node = queue.nodes.pop_front();
-        let calls = !queue.nodes.is_empty() && !std::mem::replace(&mut queue.is_served, true);
-        drop(queue);
-        if let (true, Some(node)) = (calls, &node) {
+        if queue.nodes.len() > 1 {
             // SAFETY: only generators are called for.
-            self.serve(unsafe { &Head::of(node).runtime });
+            let runtime = |node| unsafe { Head::of(node) }.runtime.clone();
+            return queue.nodes.front().map(runtime).map_or(Found::Nothing, Found::Several);
         }
-        node
+        // From now on who puts one in spawns another dispatcher.
+        queue.has_dispatcher = false;
+        queue.nodes.pop_front().map_or(Found::Nothing, Found::One)
+    }
+
+    fn take(&self) -> Option<NodeRef> {
+        self.queue.lock().nodes.pop_front()
     }
 
     /// Nobody is served any more. What is in the queue is let go of, as it refers to the keeper.
     fn close(&self) {
-        let nodes = std::mem::take(&mut self.queue.lock().nodes);
+        let nodes = mem::take(&mut self.queue.lock().nodes);
         drop(nodes);
     }
 }
 
-/// A task that serves the queue.
+enum Found {
+    Nothing,
+    One(NodeRef),
+    /// And the runtime of all of them.
+    Several(Handle),
+}
+
+/// A task that sees to those in the queue.
 pub(super) enum Server {
-    /// It has not been polled yet.
-    Arriving(Arc<Keeper>),
+    Dispatching(Arc<Keeper>),
+    Serving(Arc<Keeper>),
     /// It has found a generator that lives on.
     Driving(Driver),
 }
@@ -168,37 +166,54 @@ impl Future for Server {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
-        if let Self::Arriving(keeper) = &*self {
-            let Some(driver) = keeper.clear_up() else { return Poll::Ready(()) };
-            *self = Self::Driving(driver);
-        }
-        match &mut *self {
-            Self::Driving(driver) => Pin::new(driver).poll(cx),
-            Self::Arriving(_) => Poll::Ready(()),
-        }
+        let driver = match &mut *self {
+            Self::Driving(driver) => return Pin::new(driver).poll(cx),
+            Self::Dispatching(keeper) => match keeper.look() {
+                Found::Nothing => None,
+                Found::One(node) => see_to(node),
+                Found::Several(runtime) => {
+                    spawn(Self::Serving(Arc::clone(keeper)), &runtime);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            },
+            Self::Serving(keeper) => (0..BATCH).map_while(|_| keeper.take()).find_map(see_to),
+        };
+        let Some(driver) = driver else { return Poll::Ready(()) };
+        *self = Self::Driving(driver);
+        self.poll(cx)
     }
 }
 
-impl Keeper {
-    /// Ends the stopped generators in the queue, up to a batch, or to the first that lives on: returns its driver.
-    fn clear_up(self: &Arc<Self>) -> Option<Driver> {
-        for served in 0..BATCH {
-            let node = self.take(served == 0)?;
-            if !node.has_end() {
-                return Some(Driver::of(node));
-            }
-            // SAFETY: only generators are called for.
-            let head = unsafe { Head::of(&node) };
-            // From now on it can be called for anew: by whoever has RUNNING, if it is taken.
-            head.state.clear(CALLED);
-            if let Entered::Yes(_) = head.state.enter(0, NOTIFIED) {
-                // SAFETY: RUNNING was just taken, and until there is an end the body is there.
-                let reaped = unsafe { reap(&node, head, Place::Inside) };
-                debug_assert!(reaped, "inside its runtime, it can");
-            }
-        }
-        None
+/// A runtime that is shutting down drops it here and now; the watch sees to the generators.
+#[cfg(not(all(test, loom)))]
+fn spawn(server: Server, runtime: &Handle) {
+    drop(runtime.spawn(server));
+}
+
+#[cfg(all(test, loom))]
+fn spawn(server: Server, _: &Handle) {
+    if let Server::Dispatching(keeper) | Server::Serving(keeper) = &server {
+        let keeper = Arc::clone(keeper);
+        keeper.spawned.push(server);
     }
+}
+
+/// Ends a generator that was stopped. Of one that lives on, returns the driver.
+fn see_to(node: NodeRef) -> Option<Driver> {
+    if !node.has_end() {
+        return Some(Driver::of(node));
+    }
+    // SAFETY: only generators are called for.
+    let head = unsafe { Head::of(&node) };
+    // From now on it can be called for anew: by whoever has RUNNING, if it is taken.
+    head.state.clear(CALLED);
+    if let Entered::Yes(_) = head.state.enter(0, NOTIFIED) {
+        // SAFETY: RUNNING was just taken, and until there is an end the body is there.
+        let reaped = unsafe { reap(&node, head, Place::Inside) };
+        debug_assert!(reaped, "inside its runtime, it can");
+    }
+    None
 }
 
 /// The task that notices when the runtime goes away.
@@ -241,9 +256,6 @@ impl Drop for Watch {
     }
 }
 
-#[cfg(not(all(test, loom)))]
-pub(super) use of_runtimes::of;
-
 /// The keepers, by the runtimes.
 #[cfg(not(all(test, loom)))]
 mod of_runtimes {
@@ -262,16 +274,18 @@ mod of_runtimes {
         static LAST: RefCell<Option<(Id, Arc<Keeper>)>> = const { RefCell::new(None) };
     }
 
-    /// The keeper of a runtime, with a generator counted in.
-    pub(in super::super) fn of(runtime: &Handle) -> Arc<Keeper> {
-        let id = runtime.id();
-        let last = LAST.try_with(|last| match &*last.borrow() {
-            Some((of, keeper)) if *of == id && keeper.enter() => Some(Arc::clone(keeper)),
-            _ => None,
-        });
-        match last {
-            Ok(Some(keeper)) => keeper,
-            _ => look_up(runtime, id),
+    impl Keeper {
+        /// The keeper of a runtime, with a generator counted in.
+        pub(in super::super) fn of(runtime: &Handle) -> Arc<Self> {
+            let id = runtime.id();
+            let last = LAST.try_with(|last| match &*last.borrow() {
+                Some((of, keeper)) if *of == id && keeper.enter() => Some(Arc::clone(keeper)),
+                _ => None,
+            });
+            match last {
+                Ok(Some(keeper)) => keeper,
+                _ => look_up(runtime, id),
+            }
         }
     }
 
@@ -302,13 +316,17 @@ mod of_runtimes {
 
 #[cfg(all(test, loom))]
 impl Keeper {
-    /// A keeper of its own, with a generator counted in.
-    pub(super) fn of_model() -> Arc<Self> {
+    /// One for each generator, which is counted in.
+    pub(super) fn of(_: &Handle) -> Arc<Self> {
         Arc::new(Self::new())
     }
 
-    /// What was spawned so far.
-    pub(super) fn spawned(&self) -> Vec<Server> {
-        std::mem::take(&mut self.spawned.lock())
+    pub(super) fn spawned(&self) -> &super::models::Spawned {
+        &self.spawned
+    }
+
+    /// The task that it has in its runtime.
+    pub(super) fn watch(self: &Arc<Self>) -> impl Future<Output = ()> + use<> {
+        Watch(Some(Arc::clone(self)))
     }
 }

@@ -3,14 +3,18 @@
 //! The driver is a future that a thread of the model's polls, and every thread may help. Preemptions are bounded, as in the models of
 //! the context.
 
+use super::block::Head;
+use super::ending::orphan;
+use super::keeper::{Keeper, Server};
 use super::{Consumer, Driver, Plan, Ring, Yielder, prepare};
 use crate::context::{Canceller, Context};
 use crate::generator::end::End;
 use loom::future::block_on;
-use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -48,6 +52,65 @@ where
 {
     let (consumer, driver) = prepare(ctx, plan(handle, buffer), |_, co| make(co));
     (consumer, driver.expect("its context is not done"))
+}
+
+/// Without a driver.
+fn start_kept<F>(
+    handle: &Handle,
+    ctx: &Context,
+    make: impl FnOnce(Yielder<u8>) -> F,
+) -> (Consumer<u8>, Arc<Keeper>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let keeper = Keeper::of(handle);
+    let plan = Plan { keeper: Some(Arc::clone(&keeper)), ..plan(handle, 0) };
+    let (consumer, driver) = prepare(ctx, plan, |_, co| make(co));
+    assert!(driver.is_none());
+    (consumer, keeper)
+}
+
+/// What a keeper has spawned, for a thread that is the runtime.
+pub(super) struct Spawned {
+    servers: Mutex<Vec<Server>>,
+    is_closed: AtomicBool,
+    changed: Condvar,
+}
+
+impl Default for Spawned {
+    fn default() -> Self {
+        Self { servers: Mutex::new(Vec::new()), is_closed: AtomicBool::new(false), changed: Condvar::new() }
+    }
+}
+
+impl Spawned {
+    pub(super) fn push(&self, server: Server) {
+        self.servers.lock().unwrap().push(server);
+        self.changed.notify_one();
+    }
+
+    /// No more will come.
+    fn close(&self) {
+        let _servers = self.servers.lock().unwrap();
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Runs what is spawned until there is nothing left and no more will come.
+    fn run(&self) {
+        loop {
+            let mut servers = self.servers.lock().unwrap();
+            while servers.is_empty() && !self.is_closed.load(Ordering::Relaxed) {
+                servers = self.changed.wait(servers).unwrap();
+            }
+            let due = mem::take(&mut *servers);
+            drop(servers);
+            if due.is_empty() {
+                return;
+            }
+            due.into_iter().for_each(block_on);
+        }
+    }
 }
 
 fn plan(handle: &Handle, buffer: usize) -> Plan<u8> {
@@ -272,5 +335,93 @@ fn what_is_left_in_a_ring_is_dropped_once() {
         drop(consumer);
         cancel.join().unwrap();
         driver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_body_that_is_woken_gets_a_driver() {
+    model(|handle| {
+        let event = Arc::new(Event::default());
+        let awaited = Arc::clone(&event);
+        let (mut consumer, keeper) = start_kept(handle, &Context::background(), |co| async move {
+            awaited.wait().await;
+            co.yield_(1).await;
+        });
+        let runtime = thread::spawn({
+            let keeper = Arc::clone(&keeper);
+            move || keeper.spawned().run()
+        });
+        let first = block_on(poll_fn(|cx| Poll::Ready(consumer.poll_next(cx))));
+        assert!(first.is_pending());
+        event.set();
+        assert_eq!(next(&mut consumer), Some(1));
+        drop(consumer);
+        keeper.spawned().close();
+        runtime.join().unwrap();
+    });
+}
+
+#[test]
+fn a_cancel_ends_a_body_that_has_no_driver() {
+    model(|handle| {
+        let (ctx, canceller) = root();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = Dropped(Arc::clone(&drops));
+        let (mut consumer, keeper) = start_kept(handle, &ctx, |co| async move {
+            let _guard = guard;
+            co.yield_(1).await;
+        });
+        let cancel = thread::spawn(move || canceller.cancel());
+        // It may take the body in the very moment in which that is called for.
+        let first = block_on(poll_fn(|cx| Poll::Ready(consumer.poll_next(cx))));
+        assert!(matches!(first, Poll::Ready(_)), "{first:?}");
+        cancel.join().unwrap();
+        keeper.spawned().close();
+        keeper.spawned().run();
+        assert_eq!(drops.load(Ordering::Acquire), 1);
+        assert!(matches!(consumer.end(), Some(End::Cancelled(_))));
+    });
+}
+
+#[test]
+fn a_shutdown_ends_a_body_that_has_no_driver() {
+    model(|handle| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = Dropped(Arc::clone(&drops));
+        let (mut consumer, keeper) = start_kept(handle, &Context::background(), |co| async move {
+            let _guard = guard;
+            co.yield_(1).await;
+            std::future::pending::<()>().await;
+        });
+        let node = consumer.context().node().unwrap().clone();
+        // As the watch does with each that it finds.
+        // SAFETY: the node of a generator.
+        let shutdown = thread::spawn(move || orphan(&node, unsafe { Head::of(&node) }));
+        let first = next(&mut consumer);
+        assert!(first.is_none() || next(&mut consumer).is_none());
+        assert!(matches!(consumer.end(), Some(End::Aborted)));
+        assert_eq!(drops.load(Ordering::Acquire), 1);
+        shutdown.join().unwrap();
+        keeper.spawned().close();
+        keeper.spawned().run();
+    });
+}
+
+#[test]
+fn the_watch_goes_when_nobody_is_left() {
+    model(|handle| {
+        let keeper = Keeper::of(handle);
+        let watch = thread::spawn({
+            let watch = keeper.watch();
+            move || block_on(watch)
+        });
+        keeper.leave();
+        // One that comes while the watch is about to go finds it there, or gone for good.
+        if keeper.enter() {
+            assert!(!keeper.is_gone());
+            keeper.leave();
+        }
+        watch.join().unwrap();
+        assert!(keeper.is_gone() && !keeper.enter());
     });
 }
