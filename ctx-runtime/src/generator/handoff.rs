@@ -7,17 +7,22 @@
 //! costs two read-modify-writes and one indirect call, and no scheduling. A body that waits is moved on by its driver, also while
 //! the consumer is busy elsewhere.
 //!
+//! The driver is spawned when there is need of one. With a buffer that is at the start. Without, it is when something wakes
+//! the body, or its consumer may not poll it: until then the [keeper] of the runtime stands in for it, so that a generator which
+//! only ever had its items ready costs no task at all.
+//!
 //! # The state word
 //!
 //! | bit | set by | cleared by | means |
 //! | --- | --- | --- | --- |
 //! | `RUNNING` | whoever finds it clear | the same one | has the block to itself: may poll or drop the body, and reach into slot, turn and the body's end of the ring |
 //! | `NOTIFIED` | the body's waker, a cancel, a consumer that cannot run the body | whoever polls the body next, before it does | a poll is due |
-//! | `ASKED` | a consumer without a buffer | whoever has RUNNING, when the item is there | a request stands; it outlives a dropped `next()` (G3) |
+//! | `ASKED` | a consumer without a buffer that finds RUNNING taken | who polls the body next, or has the item for it | a request is to be written into the slot |
 //! | `WAITING` | the consumer, its waker being in its cell | the consumer when it is back, whoever has RUNNING and an item | the consumer wants to be woken |
 //! | `BLOCKED` | a yield that finds the ring full | the consumer, when it has taken an item or is about to poll the body | a yield waits for room |
 //! | `DRIVER` | the driver's first poll | never | the driver's waker is in its cell |
-//! | `ORPHANED` | the driver's drop | never | there is no driver: at the end, or when the runtime is gone (G11) |
+//! | `CALLED` | the start, if it spawns a driver; who wants a driver and finds neither this nor `DRIVER` | a server of the keeper that finds the generator stopped | there is a driver, or the keeper was called for one |
+//! | `ORPHANED` | the driver's drop, the keeper's watch | never | there is no driver any more: at the end, or when the runtime is gone (G11) |
 //! | `CLOSED` | the consumer's drop | never | nobody takes items any more |
 //! | `ENDED` | whoever has RUNNING, in the step that gives it back for good | never | the body is gone, the end is in its cell |
 //!
@@ -29,16 +34,16 @@
 //!
 //! | | without RUNNING | finds RUNNING taken | has RUNNING |
 //! | --- | --- | --- | --- |
-//! | consumer asks | takes an item out of the ring | *knocks*: waker in its cell, then `ASKED`, `WAITING` and `NOTIFIED` | takes the item; else ends a body that was stopped; else, inside the runtime and not too deep on the stack, polls the body; else leaves that to the driver (`NOTIFIED`) |
+//! | consumer asks | takes an item out of the ring | *knocks*: waker in its cell, then `ASKED`, `WAITING` and `NOTIFIED` | takes the item; else writes its request into the slot; ends a body that was stopped; else, inside the runtime and not too deep on the stack, polls the body; else leaves that to the driver (`NOTIFIED`) |
 //! | consumer's drop | cancels the node | no more: who runs sees the end of the node after its poll, or is notified of it | drops the body, and has done so when it returns (G5) |
 //! | driver is polled | waits, unless `NOTIFIED` | waits: who runs wakes it again if anything is left | ends a body that was stopped; else polls it, then tells a consumer that waits |
-//! | driver's drop | sets `ORPHANED` | no more: who runs sees `ORPHANED` when it leaves | drops the body |
-//! | waker, `stop` | sets `NOTIFIED`, and wakes the driver if that was clear | sets `NOTIFIED`: who runs wakes the driver when it leaves | – |
+//! | driver's drop, the keeper's watch | sets `ORPHANED` | no more: who runs sees `ORPHANED` when it leaves | drops the body |
+//! | waker, `stop` | sets `NOTIFIED`, and wakes the driver, or calls for one, if that was clear | sets `NOTIFIED`: who runs wakes the driver when it leaves | – |
 //!
 //! Nobody waits for RUNNING: who finds it taken leaves a bit, and who gives it back looks at the bits in the same step. Therefore
 //! nothing is lost: either the bit comes first and the leaver sees it, or RUNNING goes first and the other finds it free and tries
-//! again. `NOTIFIED` with RUNNING free means that the driver was woken, and has not looked yet. (A driver that has no waker yet was
-//! not polled yet, and looks when it is.)
+//! again. `NOTIFIED` with RUNNING free means that the driver was woken, or called for, and has not looked yet. (A driver that has no
+//! waker yet was not polled yet, and looks when it is.)
 //!
 //! # The cells
 //!
@@ -57,8 +62,9 @@
 //! A yield proves that it is polled by whoever has RUNNING by a thread-local that says whose body this thread polls, saved and restored on
 //! nesting and on unwinding. A waker proves nothing: safe code can poll a yield on another thread with a clone of one.
 //!
-//! Without a buffer an item is accepted while a request stands and the slot is empty, and its yield goes on when the slot is empty
-//! again and the next request stands (G3). So nothing is remembered of it but its number. With a buffer an item is accepted while the ring
+//! Without a buffer the slot is idle, wanted or full. A request makes it wanted, and stands until its item is there, also when the
+//! `next()` that has made it is dropped; an item is accepted while the slot is wanted, which fills it, and its yield goes on when it
+//! is wanted again (G3). So nothing is remembered of the item but its number. With a buffer an item is accepted while the ring
 //! has room, and its yield goes on at once. A yield that finds no room, or others before it, joins a queue. A waker that is not the body's
 //! own (a `FuturesUnordered` has one for each of its futures) is kept, and woken before the poll that answers a request; it would
 //! not be reached by that poll otherwise.
@@ -87,11 +93,22 @@
 //!
 //! # What an item costs
 //!
-//! On the machine of the benchmarks an item that is ready takes some 15 ns without a buffer: half of that are the two
-//! read-modify-writes, 2 ns the id of the task, the rest some 230 instructions in the consumer's poll and the body's. What was learned
-//! on the way: whether there is an item is one flag and not an `Option` in the slot beside a flag in the turn (2 ns, as stores wait for a
-//! read-modify-write to drain them); what happens rarely is kept out of line (`#[cold]` alone does not do that), which shortens
-//! the prologues (2 ns). With a buffer of 64 an item takes some 9 ns, and no read-modify-write.
+//! On the machine of the benchmarks an item that is ready takes some 14 ns without a buffer, and some 240 instructions: 105 in the
+//! consumer's poll, 60 in the two polls of a yield, 40 in the body, 10 for the id of the task. The two read-modify-writes hide
+//! behind these: with plain stores in their place it is less than 2 ns faster. What was learned on the way:
+//!
+//! - What happens rarely is kept out of line (`#[cold]` alone does not do that): it shortens the prologues, of a yield's poll by six
+//!   registers. Together with a path of its own for the usual case (the last item was taken, nothing has happened since, the same task
+//!   asks again) that is 2 ns.
+//! - Whether there is an item, and whether one is asked for, is one byte beside the slot, which goes with RUNNING, and not a bit of
+//!   the state word (1 ns).
+//! - A thread-local of two words is read and written whole; a closure over it is not always inlined.
+//! - The id of the task is asked for before the body is taken, when there are few registers to save.
+//!
+//! With a buffer of 64 an item takes some 9 ns, and no read-modify-write.
+//!
+//! A generator that is started, asked five times and stopped costs some 300 ns; with a driver spawned at its start it was 460 on a
+//! current-thread runtime, and twice that in a task of the other one, where an idle worker was woken to take the driver over.
 //!
 //! Chains longer than the bound on nested polls pay a scheduling at each level below it, some 120 ns: an item that a driver has made
 //! goes up through the drivers above. Within the bound a level costs some 30 ns.
@@ -197,7 +214,7 @@ where
         let _ = unsafe { reap(node, head, Place::Inside) };
         None
     } else {
-        let before = head.state.leave(0);
+        let before = head.state.leave();
         if keeper.is_some() && before & (NOTIFIED | ORPHANED) != 0 {
             // Stopped while its body was made.
             see_to_rest(node, head, before);

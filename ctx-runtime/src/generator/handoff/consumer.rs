@@ -507,7 +507,7 @@ impl<T> Consumer<T> {
 
     #[inline]
     fn leave(&self) {
-        self.left(self.head().state.leave_clearing(0));
+        self.left(self.head().state.leave());
     }
 
     /// Sees to what was left to us while we had RUNNING.

@@ -74,7 +74,7 @@ impl Future for Driver {
             // The request has its answer.
             true => ASKED | WAITING,
         };
-        let before = head.state.leave(clear);
+        let before = head.state.leave_clearing(clear);
         if before & clear & WAITING != 0 {
             head.wake_consumer();
         }

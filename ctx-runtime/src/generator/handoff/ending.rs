@@ -121,7 +121,7 @@ pub(super) fn orphan(node: &NodeRef, head: &Head) {
 pub(super) fn leave_to_driver(node: &NodeRef, head: &Head) {
     head.state.set(NOTIFIED);
     // Meanwhile the driver may have gone for good.
-    let before = head.state.leave(0);
+    let before = head.state.leave();
     see_to_rest(node, head, before);
 }
 

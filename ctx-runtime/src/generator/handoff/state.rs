@@ -76,19 +76,20 @@ impl State {
         }
     }
 
-    /// Gives RUNNING back, clears these bits too, and returns the state before.
+    /// Gives RUNNING back, and returns the state before.
     #[inline]
-    pub(super) fn leave(&self, clear: usize) -> usize {
-        // Release: pairs with the Acquire in `enter`. Acquire: who set a bit meanwhile has left its part to us.
-        self.0.fetch_and(!(RUNNING | clear), Ordering::AcqRel)
+    pub(super) fn leave(&self) -> usize {
+        // Release: pairs with the Acquire in `enter`. Acquire: who set a bit meanwhile has left its part to us. A subtraction, as
+        // that is one instruction where a bit that is to be cleared is a loop.
+        let before = self.0.fetch_sub(RUNNING, Ordering::AcqRel);
+        debug_assert!(before & RUNNING != 0, "the caller has it");
+        before
     }
 
-    /// Gives RUNNING back and clears bits of which the caller knows that they are set: a step cheaper.
-    #[inline]
+    /// Gives RUNNING back, clears these bits too, and returns the state before.
     pub(super) fn leave_clearing(&self, clear: usize) -> usize {
-        let before = self.0.fetch_sub(RUNNING | clear, Ordering::AcqRel);
-        debug_assert!(before & (RUNNING | clear) == RUNNING | clear, "the bits are set");
-        before
+        // As in `leave`.
+        self.0.fetch_and(!(RUNNING | clear), Ordering::AcqRel)
     }
 
     /// Gives RUNNING back and sets a bit of which the caller knows that it is clear.
