@@ -19,8 +19,10 @@ use self::cause::Reason;
 pub use self::cause::{Abandoned, Cause, ContextError, Finished};
 use self::deadline::Deadline;
 pub(crate) use self::lock::Lock;
-use self::tree::{CancellerRef, Ended, Kind, Own, Registered, Registration, Wait};
-pub(crate) use self::tree::{Hooks, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly};
+use self::tree::{CancellerRef, Kind, Own, Registered, Registration, Wait};
+pub(crate) use self::tree::{
+    Ended, Hooks, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly,
+};
 use self::values::Values;
 use crate::loom::Mutex;
 use std::any::Any;
@@ -278,6 +280,16 @@ impl Context {
             let _ = child.is_done();
         }
         child
+    }
+
+    /// A root that is done in a while, set from within `home`, which may be a runtime without a timer.
+    #[track_caller]
+    pub(crate) fn for_at_most(limit: Duration, home: Handle) -> Self {
+        let cause = Cause::plain(Reason::DeadlineExceeded, Location::caller());
+        let own =
+            Own::Deadline(Deadline::without_a_look(deadline::after(Instant::now(), limit), cause, home));
+        let root = Self::background();
+        root.on(NodeRef::new(Kind::Timeout, None, own, Location::caller()))
     }
 
     /// The values of this context, on another node.
@@ -839,7 +851,7 @@ impl Canceller {
     #[track_caller]
     pub fn cancel_and_wait(&self) -> impl Future<Output = ()> + use<> {
         self.cancel();
-        let ended = Ended::new(self.node.node().clone());
+        let ended = Ended::new(self.node.node().clone(), "`cancel_and_wait`");
         async move {
             let mut ended = pin!(ended);
             poll_fn(|cx| ended.as_mut().poll(cx)).await;

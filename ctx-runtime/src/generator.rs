@@ -10,12 +10,12 @@ pub use self::builder::Builder;
 pub use self::end::{End, Panic};
 use self::handoff::Consumer;
 pub use self::handoff::Yielder;
-use crate::context::Context;
+use crate::context::{Context, Ended};
 use futures_core::{FusedStream, Stream};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{self, Poll};
 
 /// A running producer of `T`s, and the only one who may take them.
@@ -182,13 +182,18 @@ impl<T> Generator<T> {
         self.consumer.cancel(Location::caller());
     }
 
-    /// Stops the generator, waits until its body is gone, and says how it ended. Items not taken are dropped.
+    /// Stops the generator, waits until its body is gone, with its clean-ups and all that was started below its context, and says
+    /// how it ended. Items not taken are dropped.
     ///
-    /// A panic is returned, not raised.
+    /// A body that rests is dropped by this call. A panic is returned, not raised.
     ///
     /// # Cancel safety
     ///
     /// The generator is stopped when this is called; dropping the future drops its handle.
+    ///
+    /// # Panics
+    ///
+    /// If polled from within what it waits for, such as the generator's own body.
     ///
     /// # Examples
     ///
@@ -204,7 +209,17 @@ impl<T> Generator<T> {
     #[track_caller]
     pub fn stop(mut self) -> impl Future<Output = End> + use<T> {
         self.consumer.stop(Location::caller());
-        async move { poll_fn(|cx| self.consumer.poll_end(cx)).await }
+        let below = Ended::new(self.consumer.node().clone(), "`stop`");
+        async move {
+            let mut below = pin!(below);
+            let end = poll_fn(|cx| {
+                below.assert_outside();
+                self.consumer.poll_end(cx)
+            })
+            .await;
+            poll_fn(|cx| below.as_mut().poll(cx)).await;
+            end
+        }
     }
 
     /// Returns how the generator ended, as soon as its body is gone.

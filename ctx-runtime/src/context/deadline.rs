@@ -104,6 +104,11 @@ impl Deadline {
             drop(tokio::time::sleep_until(at));
             TIMED.set(Some(runtime));
         }
+        Self::without_a_look(at, cause, home)
+    }
+
+    /// In a runtime that may have no timer: then the sentry looks after it.
+    pub(super) fn without_a_look(at: Instant, cause: Cause, home: Handle) -> Arc<Self> {
         Arc::new(Self {
             at,
             cause,

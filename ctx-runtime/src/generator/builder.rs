@@ -6,7 +6,11 @@ use crate::context::Context;
 use std::borrow::Cow;
 use std::future::Future;
 use std::panic::Location;
+use std::time::Duration;
 use tokio::runtime::Handle;
+
+/// How long clean-ups may take where nothing is said.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The settings of a generator that is not yet started; made by [`Generator::builder`].
 ///
@@ -31,11 +35,12 @@ use tokio::runtime::Handle;
 pub struct Builder {
     name: Cow<'static, str>,
     buffer: usize,
+    grace: Duration,
 }
 
 impl Builder {
     pub(super) fn new() -> Self {
-        Self { name: Cow::Borrowed("generator"), buffer: 0 }
+        Self { name: Cow::Borrowed("generator"), buffer: 0, grace: GRACE }
     }
 
     /// Sets the name that reports show; `generator` if not called.
@@ -61,6 +66,35 @@ impl Builder {
         self
     }
 
+    /// Sets how long the body's clean-ups may take in all, from its end on; 10 seconds if not called.
+    ///
+    /// Those that are not done then are dropped where they wait, and a line on standard error says so. With the time of tokio's
+    /// clock, also where that is paused. See [`Yielder::defer`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let grace = Duration::from_secs(2);
+    /// let mut one = Generator::builder().grace(grace).spawn(&Context::background(), |_, co| async move {
+    ///     co.defer(std::future::pending());
+    ///     co.yield_(1).await;
+    /// });
+    /// assert_eq!(one.next().await, Some(1));
+    /// let asked = tokio::time::Instant::now();
+    /// one.stop().await;
+    /// assert!(asked.elapsed() >= grace);
+    /// # }
+    /// ```
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.grace = limit;
+        self
+    }
+
     /// Starts the generator under `ctx`.
     ///
     /// `body` is called at once, with the generator's own context (a child of `ctx`) and a [`Yielder`]; the future that it
@@ -81,7 +115,7 @@ impl Builder {
         F: FnOnce(Context, Yielder<T>) -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let Self { name, buffer } = self;
+        let Self { name, buffer, grace } = self;
         let Ok(runtime) = Handle::try_current() else {
             panic!(
                 "the generator `{name}` needs a tokio runtime to run in: call it from within one, \
@@ -94,7 +128,7 @@ impl Builder {
                 panic!("no memory for the buffer of {buffer} items of the generator `{name}`: {error}")
             }
         };
-        let plan = Plan::new(runtime, name, Location::caller(), ring);
+        let plan = Plan::new(runtime, name, Location::caller(), ring, grace);
         Generator { consumer: handoff::start(ctx, plan, body) }
     }
 }

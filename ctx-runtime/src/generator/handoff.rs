@@ -119,6 +119,7 @@
 
 mod block;
 mod branches;
+mod clean_up;
 mod consumer;
 mod driver;
 mod ending;
@@ -126,6 +127,7 @@ mod keeper;
 #[cfg(all(test, loom))]
 mod models;
 mod ring;
+mod shield;
 mod state;
 mod yielder;
 
@@ -144,6 +146,7 @@ use std::future::Future;
 use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// What a generator is started with, besides its body.
@@ -153,6 +156,8 @@ pub(super) struct Plan<T> {
     pub(super) made: &'static Location<'static>,
     /// With a buffer.
     pub(super) ring: Option<Box<Ring<T>>>,
+    /// How long clean-ups may take, from the body's end.
+    pub(super) grace: Duration,
     /// Where no driver is spawned before there is need of one; the generator is counted in.
     keeper: Option<Arc<Keeper>>,
 }
@@ -163,8 +168,9 @@ impl<T> Plan<T> {
         name: Cow<'static, str>,
         made: &'static Location<'static>,
         ring: Option<Box<Ring<T>>>,
+        grace: Duration,
     ) -> Self {
-        Self { runtime, name, made, ring, keeper: None }
+        Self { runtime, name, made, ring, grace, keeper: None }
     }
 }
 

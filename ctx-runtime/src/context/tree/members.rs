@@ -362,6 +362,11 @@ impl NodeRef {
         batch
     }
 
+    /// Whether this is a generator that has ended, with nothing below it.
+    pub(super) fn has_ended_alone(&self) -> bool {
+        self.member().is_some_and(|member| !member.is_alive()) && self.lock().children.is_empty()
+    }
+
     /// The members alive below `tops` and at them.
     pub(crate) fn members(tops: Vec<NodeRef>) -> Vec<NodeRef> {
         let mut members = Self::descend(tops);

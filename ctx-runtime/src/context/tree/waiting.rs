@@ -274,6 +274,8 @@ impl Node {
 /// Waits until every generator at or below a node has ended, its clean-up included.
 pub(crate) struct Ended {
     top: NodeRef,
+    /// Who waits, for a message.
+    what: &'static str,
     /// What was found alive and is still to be waited for: the last one first, in whose queue the waiter may be.
     pending: Vec<NodeRef>,
     waiter: Waiter,
@@ -286,19 +288,29 @@ unsafe impl Send for Ended {}
 unsafe impl Sync for Ended {}
 
 impl Ended {
-    pub(crate) fn new(top: NodeRef) -> Self {
-        Self { top, pending: Vec::new(), waiter: Waiter::new() }
+    /// `what` is it that waits, as a message names it.
+    pub(crate) fn new(top: NodeRef, what: &'static str) -> Self {
+        Self { top, what, pending: Vec::new(), waiter: Waiter::new() }
     }
 
     /// # Panics
     ///
     /// If called from within the body of one of those that it waits for.
-    pub(crate) fn poll(self: Pin<&mut Self>, cx: &task::Context<'_>) -> Poll<()> {
+    #[inline]
+    pub(crate) fn assert_outside(&self) {
         assert!(
             !is_within_below(&self.top),
-            "`cancel_and_wait` was called from within a generator below the context that it cancels, \
-             and would wait for itself: call `cancel` there, or wait in a task that is not below it"
+            "{} was called from within a generator that it waits for, and would wait for itself: \
+             call `cancel` there, or wait in a task that is not below it",
+            self.what,
         );
+    }
+
+    /// # Panics
+    ///
+    /// As [`assert_outside`](Self::assert_outside).
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &task::Context<'_>) -> Poll<()> {
+        self.assert_outside();
         // SAFETY: nothing is moved out: the waiter stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
         loop {
@@ -310,6 +322,9 @@ impl Ended {
                 // SAFETY: it was in no other queue since it left the last one.
                 drop(unsafe { this.waiter.leave(member) });
                 this.pending.pop();
+            }
+            if this.top.has_ended_alone() {
+                return Poll::Ready(());
             }
             this.pending = NodeRef::members(vec![this.top.clone()]);
             if this.pending.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::branches::Branches;
+use super::clean_up::CleanUps;
 use super::keeper::Keeper;
 use super::ring::Ring;
 use super::state::{CALLED, DRIVER, ENDED, NOTIFIED, ORPHANED, RUNNING, State};
@@ -9,6 +10,7 @@ use crate::context::Lock;
 use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, is_within, quietly};
 use crate::generator::end::End;
 use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicU32, Ordering};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
@@ -18,6 +20,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{self, Poll, RawWaker, RawWakerVTable, Waker};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// What a generator has, whatever its body and its items are.
@@ -30,6 +33,8 @@ pub(super) struct Head {
     pub(super) is_buffered: bool,
     /// Where the body belongs.
     pub(super) runtime: Handle,
+    /// How long clean-ups may take, from the body's end.
+    pub(super) grace: Duration,
     /// Who spawns a driver when there is need of one; none if there has been one from the start.
     pub(super) keeper: Option<Arc<Keeper>>,
     /// Written before DRIVER is set, read after, dropped with the block.
@@ -38,6 +43,10 @@ pub(super) struct Head {
     consumer: Lock<Option<Waker>>,
     /// Written before ENDED is set, read after.
     end: UnsafeCell<Option<End>>,
+    /// Sections that the end waits for: begun, and not over.
+    pub(super) shields: AtomicU32,
+    /// What is to run when the body is gone.
+    pub(super) clean_ups: Lock<Option<Box<CleanUps>>>,
     /// What whoever has RUNNING has to itself.
     pub(super) turn: UnsafeCell<Turn>,
 }
@@ -54,6 +63,8 @@ pub(super) struct Turn {
     pub(super) branched: bool,
     /// Something has cloned the body's waker during a poll: it may wait for it.
     pub(super) waker_taken: bool,
+    /// How many shields are polled just now, each within the one before.
+    pub(super) within_shields: u32,
 }
 
 impl Turn {
@@ -203,7 +214,7 @@ where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let Plan { runtime, name, made, ring, keeper } = plan;
+    let Plan { runtime, name, made, ring, grace, keeper } = plan;
     // A body with a buffer starts at once (G3).
     let due = if ring.is_some() { NOTIFIED } else { 0 };
     let called = if keeper.is_none() { CALLED } else { 0 };
@@ -220,12 +231,16 @@ where
                 driver: UnsafeCell::new(None),
                 consumer: Lock::new(None),
                 end: UnsafeCell::new(None),
+                shields: AtomicU32::new(0),
+                clean_ups: Lock::new(None),
+                grace,
                 turn: UnsafeCell::new(Turn {
                     accepted: 0,
                     slot: Slot::Idle,
                     has_put: false,
                     branched: false,
                     waker_taken: false,
+                    within_shields: 0,
                 }),
             },
             slot: UnsafeCell::new(MaybeUninit::uninit()),
@@ -396,6 +411,12 @@ impl Head {
     pub(super) fn clear_consumer(&self) {
         let replaced = self.consumer.lock().take();
         drop(replaced);
+    }
+
+    /// Whether the body is in a section that the end waits for.
+    pub(super) fn is_shielded(&self) -> bool {
+        // Acquire: pairs with the Release of a section that has ended, so that what it did comes before the end.
+        self.shields.load(Ordering::Acquire) > 0
     }
 
     /// The end, if there is one.

@@ -62,7 +62,7 @@ impl<T> Consumer<T> {
     }
 
     #[inline]
-    fn node(&self) -> &NodeRef {
+    pub(in crate::generator) fn node(&self) -> &NodeRef {
         // SAFETY: the generator's own context, by `new`, and that has a node.
         unsafe { self.context.node().unwrap_unchecked() }
     }
@@ -110,9 +110,9 @@ impl<T> Consumer<T> {
             // Whoever had it may have left before the end was published.
             entered = head.state.enter(0, WAITING);
         }
-        if let Entered::Yes(_) = entered {
+        if let Entered::Yes(before) = entered {
             // SAFETY: RUNNING was just taken, and until there is an end the body is there.
-            if !unsafe { reap(node, head, Place::of(&head.runtime)) } {
+            if !self.is_over(before) || !unsafe { reap(node, head, Place::of(&head.runtime)) } {
                 leave_to_driver(node, head);
             }
         }
@@ -226,7 +226,7 @@ impl<T> Consumer<T> {
             // SAFETY: RUNNING.
             return unsafe { self.take_or_pend(cx) };
         }
-        let is_over = self.node().has_end() || before & ORPHANED != 0;
+        let is_over = self.is_over(before);
         // To a request that stood already the body has done what it could.
         let is_news = slot == Slot::Idle || before & NOTIFIED != 0;
         // SAFETY: RUNNING, and no end.
@@ -275,6 +275,11 @@ impl<T> Consumer<T> {
         }
     }
 
+    /// Whether the body is to be ended by whoever has RUNNING; `before` was the state.
+    fn is_over(&self, before: usize) -> bool {
+        before & ORPHANED != 0 || (self.node().has_end() && !self.head().is_shielded())
+    }
+
     /// Has the body fill the ring, if it waits for room or was woken. Ready if it is worth another look. Gives RUNNING back.
     ///
     /// # Safety
@@ -286,7 +291,7 @@ impl<T> Consumer<T> {
             self.leave();
             return Poll::Ready(());
         }
-        let is_over = self.node().has_end() || before & ORPHANED != 0;
+        let is_over = self.is_over(before);
         let is_news = before & (NOTIFIED | BLOCKED) != 0;
         // SAFETY: RUNNING, and no end.
         match unsafe { self.run(cx, is_over, is_news, NOTIFIED | BLOCKED) } {
@@ -325,14 +330,15 @@ impl<T> Consumer<T> {
             let branched = self.shared().wake_branches();
             // SAFETY: RUNNING.
             unsafe { self.head().with_turn(|turn| turn.branched = branched) };
-            if self.node().has_end() {
+            if self.is_over(0) {
                 // Those wakers were anybody's code.
                 // SAFETY: by the caller's word.
                 return unsafe { self.run(cx, true, is_news, answered) };
             }
         }
         let help = self.may_help(cx);
-        if help == Help::Not {
+        // One that was stopped, and is in a shield, makes no item.
+        if help == Help::Not || self.node().has_end() {
             return self.hand_over(cx);
         }
         if self.head().state.peek() & answered != 0 {
@@ -555,7 +561,7 @@ impl<T> Consumer<T> {
                     }
                 }
                 Entered::Yes(before) => {
-                    let is_over = self.node().has_end() || before & ORPHANED != 0;
+                    let is_over = self.is_over(before);
                     // SAFETY: RUNNING was just taken, and there is no end.
                     if let Ran::Not = unsafe { self.run(cx, is_over, false, 0) } {
                         return Poll::Pending;

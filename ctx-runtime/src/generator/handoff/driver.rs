@@ -55,7 +55,7 @@ impl Future for Driver {
             }
             Entered::Yes(_) => {}
         }
-        if self.node.has_end() {
+        if self.node.has_end() && !head.is_shielded() {
             // SAFETY: RUNNING was just taken, and until there is an end the body is there.
             if !unsafe { reap(&self.node, head, Place::Inside) } {
                 leave_to_driver(&self.node, head);

@@ -2,6 +2,7 @@
 //! published.
 
 use super::block::{Head, poll_body, wake_driver};
+use super::clean_up;
 use super::state::{CLOSED, DRIVER, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
 use crate::context::{Context, Ending, NodeRef, Payload, discard, quietly};
 use crate::generator::end::{End, Panic};
@@ -53,12 +54,20 @@ pub(super) unsafe fn run(node: &NodeRef) -> Polled {
     // SAFETY: by the caller's word.
     match unsafe { poll_body(node) } {
         Ok(Poll::Pending) if !node.has_end() => Polled::Rests,
+        Ok(Poll::Pending) if is_shielded(node) => Polled::Rests,
         polled => {
             // SAFETY: as above.
             unsafe { ran_out(node, polled) };
             Polled::Ended
         }
     }
+}
+
+/// Whether a body that is not stopped yet, or is in a shield, goes on.
+#[cold]
+fn is_shielded(node: &NodeRef) -> bool {
+    // SAFETY: the node of a generator.
+    unsafe { Head::of(node) }.is_shielded()
 }
 
 /// # Safety
@@ -190,6 +199,7 @@ impl Ended {
         let head = self.head();
         let dropped = panic::catch_unwind(AssertUnwindSafe(|| {
             let _inside = entered(&head.runtime, place);
+            head.begin_clean_up();
             // SAFETY: by the caller's word; it is not used any more.
             unsafe { (head.member.hooks.drop_body)(Head::this(&self.node)) };
         }));
@@ -240,7 +250,9 @@ pub(super) unsafe fn publish(node: &NodeRef, end: End) {
     let before = head.state.end();
     // SAFETY: there is an end. A consumer that is gone has left its items to us.
     quietly(|| unsafe { (head.member.hooks.clear)(Head::this(node), before & CLOSED != 0) });
-    head.member.set_ended();
+    if clean_up::run(node) {
+        head.member.set_ended();
+    }
     if let Some(keeper) = &head.keeper {
         keeper.leave();
     }

@@ -36,8 +36,8 @@
 
 use super::block::Head;
 use super::driver::Driver;
-use super::ending::{Place, orphan, reap};
-use super::state::{CALLED, Entered, NOTIFIED};
+use super::ending::{Place, orphan, reap, see_to_rest};
+use super::state::{CALLED, ENDED, Entered, ORPHANED, RUNNING};
 use crate::context::NodeRef;
 use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -206,14 +206,29 @@ fn see_to(node: NodeRef) -> Option<Driver> {
     }
     // SAFETY: only generators are called for.
     let head = unsafe { Head::of(&node) };
-    // From now on it can be called for anew: by whoever has RUNNING, if it is taken.
-    head.state.clear(CALLED);
-    if let Entered::Yes(_) = head.state.enter(0, NOTIFIED) {
-        // SAFETY: RUNNING was just taken, and until there is an end the body is there.
-        let reaped = unsafe { reap(&node, head, Place::Inside) };
-        debug_assert!(reaped, "inside its runtime, it can");
+    loop {
+        match head.state.enter(0, 0) {
+            Entered::Ended => return None,
+            Entered::Yes(_) if head.is_shielded() => {
+                // Until the section is over there is a body to be polled.
+                see_to_rest(&node, head, head.state.leave() & ORPHANED);
+                return Some(Driver::of(node));
+            }
+            Entered::Yes(_) => {
+                // SAFETY: RUNNING was just taken, and until there is an end the body is there.
+                let reaped = unsafe { reap(&node, head, Place::Inside) };
+                debug_assert!(reaped, "inside its runtime, it can");
+                return None;
+            }
+            Entered::Busy => {
+                // Whoever has it may call anew, being notified; or has left before that was possible, and somebody else may.
+                let before = head.state.clear(CALLED);
+                if before & (RUNNING | ENDED) != 0 || head.state.set(CALLED) & CALLED != 0 {
+                    return None;
+                }
+            }
+        }
     }
-    None
 }
 
 /// The task that notices when the runtime goes away.

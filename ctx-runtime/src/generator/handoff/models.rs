@@ -18,6 +18,7 @@ use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 
 /// Of a story with two threads.
@@ -115,7 +116,7 @@ impl Spawned {
 
 fn plan(handle: &Handle, buffer: usize) -> Plan<u8> {
     let ring = (buffer > 0).then(|| Ring::new(buffer).unwrap());
-    Plan::new(handle.clone(), "body".into(), Location::caller(), ring)
+    Plan::new(handle.clone(), "body".into(), Location::caller(), ring, Duration::ZERO)
 }
 
 fn next(consumer: &mut Consumer<u8>) -> Option<u8> {

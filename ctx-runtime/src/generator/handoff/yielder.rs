@@ -3,11 +3,14 @@
 use super::block::{Head, Shared, SharedRef, Slot, is_own};
 use super::branches::{Ticket, Turn, foreign};
 use super::state::{BLOCKED, ENDED, WAITING};
+use super::{clean_up, shield};
 use crate::context::is_within;
+use futures_core::Stream;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::Pin;
+use std::ops::DerefMut;
+use std::pin::{Pin, pin};
 use std::task::{self, Poll, Waker, ready};
 use tokio::task::coop;
 
@@ -67,6 +70,158 @@ impl<T> Yielder<T> {
     pub fn yield_(&self, item: T) -> impl Future<Output = ()> + use<'_, T> {
         Yield { block: &self.block, state: State::New(item) }
     }
+
+    /// Hands on every item of `stream`, in order, until that ends.
+    ///
+    /// A panic of the stream's is the body's own. When the generator is stopped, the stream is dropped with the body.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the stream, and an item that was not accepted.
+    ///
+    /// # Panics
+    ///
+    /// As [`yield_`](Self::yield_).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let ctx = Context::background();
+    /// let digits = Generator::builder().spawn(&ctx, |_, co| async move {
+    ///     for n in 0..3 {
+    ///         co.yield_(n).await;
+    ///     }
+    /// });
+    /// let mut twice = Generator::builder().spawn(&ctx, |_, co| async move {
+    ///     co.yield_all(digits).await;
+    ///     co.yield_(7).await;
+    /// });
+    /// let mut items = Vec::new();
+    /// while twice.next_many(&mut items, 10).await > 0 {}
+    /// assert_eq!(items, [0, 1, 2, 7]);
+    /// # }
+    /// ```
+    pub async fn yield_all(&self, stream: impl Stream<Item = T>) {
+        let mut stream = pin!(stream);
+        while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+            self.yield_(item).await;
+        }
+    }
+
+    /// Runs `section` as one that the end waits for: a cancel, a deadline, or a dropped handle do not interrupt it. The body is dropped
+    /// when it is over.
+    ///
+    /// Within it a yield that comes after the end drops its item and returns. A section that has not begun when the generator is
+    /// stopped does not begin. What ends it nevertheless is the end of the runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the section where it is, as that of any future; the generator is then no longer shielded.
+    ///
+    /// # Panics
+    ///
+    /// If polled anywhere but within the poll of its own generator's body.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, End, Generator};
+    /// use tokio::sync::oneshot;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (commit, committed) = oneshot::channel::<()>();
+    /// let mut rows = Generator::builder().spawn(&Context::background(), |_, co| async move {
+    ///     co.yield_(1).await;
+    ///     // Not to be left half done.
+    ///     co.shield(async {
+    ///         tokio::task::yield_now().await;
+    ///         commit.send(()).unwrap();
+    ///     })
+    ///     .await;
+    ///     co.yield_(2).await;
+    /// });
+    /// assert_eq!(rows.next().await, Some(1));
+    /// tokio::select! {
+    ///     biased;
+    ///     _ = rows.next() => unreachable!("the section takes longer"),
+    ///     () = async {} => {}
+    /// }
+    /// assert!(matches!(rows.stop().await, End::Cancelled(_)));
+    /// assert_eq!(committed.await, Ok(()));
+    /// # }
+    /// ```
+    pub fn shield<F: Future>(&self, section: F) -> impl Future<Output = F::Output> + use<'_, T, F> {
+        shield::Shield::new(self.block.node(), section)
+    }
+
+    /// Has `clean_up` run when the body is gone, whatever has ended it but the end of the runtime.
+    ///
+    /// Those of one body run one after another, the last one first, each in the generator's runtime, and for as long as the
+    /// builder's [`grace`](crate::Builder::grace) in all; one that panics does not keep the next from running. The consumer may get
+    /// its `None` before they are done. [`stop`](crate::Generator::stop) and
+    /// [`cancel_and_wait`](crate::Canceller::cancel_and_wait) wait for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    /// use tokio::sync::mpsc;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (said, mut heard) = mpsc::channel(2);
+    /// let mut numbers = Generator::builder().spawn(&Context::background(), |_, co| async move {
+    ///     co.defer(async move { said.send("bye").await.unwrap() });
+    ///     co.yield_(1).await;
+    ///     std::future::pending::<()>().await;
+    /// });
+    /// assert_eq!(numbers.next().await, Some(1));
+    /// numbers.stop().await;
+    /// assert_eq!(heard.try_recv(), Ok("bye"));
+    /// # }
+    /// ```
+    pub fn defer(&self, clean_up: impl Future<Output = ()> + Send + 'static) {
+        clean_up::defer(self.block.node(), Box::pin(clean_up));
+    }
+
+    /// Guards `value`: when the guard is dropped, at the end of its scope or with the body, `close` is handed the value, and runs as
+    /// what is given to [`defer`](Self::defer) does; before the body's end at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    /// use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (connection, peer) = duplex(64);
+    /// let mut numbers = Generator::builder().spawn(&Context::background(), |_, co| async move {
+    ///     let mut connection = co.guard(connection, async |mut connection: DuplexStream| {
+    ///         let _ = connection.shutdown().await;
+    ///     });
+    ///     loop {
+    ///         connection.write_all(b"tick").await.unwrap();
+    ///         co.yield_(()).await;
+    ///     }
+    /// });
+    /// assert_eq!(numbers.next().await, Some(()));
+    /// # drop(peer);
+    /// numbers.stop().await;
+    /// # }
+    /// ```
+    pub fn guard<V, C, F>(&self, value: V, close: C) -> impl DerefMut<Target = V> + use<'_, T, V, C, F>
+    where
+        C: FnOnce(V) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        clean_up::Guard::new(self.block.node(), value, close)
+    }
 }
 
 impl<T> fmt::Debug for Yielder<T> {
@@ -109,12 +264,14 @@ impl<T> Future for Yield<'_, T> {
                 self.state = State::Over;
                 return Poll::Ready(());
             }
+            if self.block.node().has_end() {
+                return self.after_the_end();
+            }
             self.register(cx, number);
             return Poll::Pending;
         }
         if self.block.node().has_end() {
-            // Nothing is accepted any more; the body is dropped as soon as its poll is over.
-            return Poll::Pending;
+            return self.after_the_end();
         }
         self.offer(cx)
     }
@@ -198,6 +355,23 @@ impl<T> Shared<T> {
 }
 
 impl<T> Yield<'_, T> {
+    /// Nothing is accepted any more, and the body is dropped as soon as its poll is over; but one in a shield goes on, without the
+    /// item.
+    #[cold]
+    #[inline(never)]
+    fn after_the_end(&mut self) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        // SAFETY: RUNNING, by `poll`.
+        if unsafe { block.head.with_turn(|turn| turn.within_shields) } == 0 {
+            return Poll::Pending;
+        }
+        let left = mem::replace(&mut self.state, State::Over);
+        if let State::Offered(ticket, _) = left {
+            block.leave_queue(self.block.node(), ticket);
+        }
+        Poll::Ready(())
+    }
+
     /// Offers the item that was not accepted so far.
     #[inline]
     fn offer(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
