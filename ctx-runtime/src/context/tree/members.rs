@@ -1,5 +1,6 @@
 //! The generators in the tree: which are alive, where each is found, and whose body this thread polls.
 
+use super::inline::innermost_inline;
 use super::marking::resolve;
 use super::refs::{NodeRef, try_ref};
 use super::waiting::{Queue, Waiter, take_waiter};
@@ -194,10 +195,17 @@ impl Drop for Within {
     }
 }
 
+/// The generator with a task whose body this thread polls, innermost.
+#[inline]
+pub(super) fn innermost() -> Option<NonNull<Member>> {
+    POLLED.with(|polled| polled.innermost.get())
+}
+
 /// The node of the generator whose body this thread polls.
 fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
-    let member = POLLED.with(|polled| polled.innermost.get());
-    // SAFETY: alive while the cell is set, by the word of who has set it.
+    let with_task = innermost();
+    let member = innermost_inline(with_task).or(with_task);
+    // SAFETY: alive while it is polled, by the word of who has said so.
     look(member.map(|member| unsafe { &member.as_ref().node }))
 }
 

@@ -1,0 +1,160 @@
+//! The body's end: hands items on while one is asked for.
+
+use super::block::{SharedRef, Turn};
+use super::branches::{self, Ticket};
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+/// What the body of an inline generator yields through.
+pub struct InlineYielder<T> {
+    block: SharedRef<T>,
+}
+
+impl<T> InlineYielder<T> {
+    pub(super) fn new(block: SharedRef<T>) -> Self {
+        Self { block }
+    }
+
+    /// Hands `item` to the consumer, and waits until the next one is asked for.
+    ///
+    /// Once the generator is stopped it accepts nothing and does not return: the body is dropped there. A yielder that has
+    /// outlived its body returns at once, and drops the item.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the item, if it was not accepted before; an accepted one reaches the consumer.
+    ///
+    /// # Panics
+    ///
+    /// If polled anywhere but within a poll of its own generator's body.
+    #[inline]
+    pub fn yield_(&self, item: T) -> impl Future<Output = ()> + use<'_, T> {
+        Yield { block: &self.block, state: State::New(item) }
+    }
+}
+
+impl<T> fmt::Debug for InlineYielder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InlineYielder").finish_non_exhaustive()
+    }
+}
+
+struct Yield<'a, T> {
+    block: &'a SharedRef<T>,
+    state: State<T>,
+}
+
+enum State<T> {
+    New(T),
+    /// It waits for its turn.
+    Offered(Ticket, T),
+    /// Accepted as the item of this number.
+    Accepted(u32),
+    Over,
+}
+
+// An item is never pinned.
+impl<T> Unpin for Yield<'_, T> {}
+
+impl<T> Future for Yield<'_, T> {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let block = self.block;
+        let Some(turn) = block.turn() else { return elsewhere(block.is_over()) };
+        if let State::Accepted(number) = self.state {
+            // One that was accepted later was asked for.
+            if !turn.has_item() || turn.accepted.get() != number {
+                self.state = State::Over;
+                return Poll::Ready(());
+            }
+            self.register(turn, cx);
+            return Poll::Pending;
+        }
+        self.offer(turn, cx)
+    }
+}
+
+/// A yield that is polled outside its body's own poll.
+#[cold]
+#[inline(never)]
+fn elsewhere(is_over: bool) -> Poll<()> {
+    assert!(
+        is_over,
+        "a generator can yield only from within its own body: not from a task or thread that the body has spawned"
+    );
+    Poll::Ready(())
+}
+
+impl<T> Yield<'_, T> {
+    /// Offers the item that was not accepted so far.
+    #[inline]
+    fn offer(&mut self, turn: &Turn<T>, cx: &task::Context<'_>) -> Poll<()> {
+        if self.block.node().has_end() {
+            // The body is dropped as soon as its poll is over.
+            return Poll::Pending;
+        }
+        match mem::replace(&mut self.state, State::Over) {
+            State::New(item) if turn.branched.get() || turn.has_item() => self.queue_up(turn, cx, item),
+            State::New(item) => self.hand_over(turn, cx, item),
+            State::Offered(ticket, item) => self.wait_for_turn(turn, cx, ticket, item),
+            State::Accepted(_) | State::Over => Poll::Ready(()),
+        }
+    }
+
+    /// Accepts the item: the slot is empty.
+    #[inline]
+    fn hand_over(&mut self, turn: &Turn<T>, cx: &task::Context<'_>, item: T) -> Poll<()> {
+        self.state = State::Accepted(turn.accept(item));
+        self.register(turn, cx);
+        Poll::Pending
+    }
+
+    /// Sees to it that the next request reaches this yield, also where a poll of the body alone does not.
+    #[inline]
+    fn register(&self, turn: &Turn<T>, cx: &task::Context<'_>) {
+        if !turn.is_own(cx.waker()) {
+            turn.branched.set(true);
+            self.block.rest(cx.waker());
+        }
+    }
+
+    /// Waits behind the others.
+    #[cold]
+    #[inline(never)]
+    fn queue_up(&mut self, turn: &Turn<T>, cx: &task::Context<'_>, item: T) -> Poll<()> {
+        turn.branched.set(true);
+        let ticket = self.block.join_queue();
+        self.wait_for_turn(turn, cx, ticket, item)
+    }
+
+    /// Waits in the queue; hands the item over if it is the first and the slot is empty.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_turn(&mut self, turn: &Turn<T>, cx: &task::Context<'_>, ticket: Ticket, item: T) -> Poll<()> {
+        // In its place before the waker is cloned, which is the executor's code and may panic.
+        self.state = State::Offered(ticket, item);
+        let branches::Turn::Come { is_last } = self.block.take_turn(ticket, !turn.has_item(), cx.waker())
+        else {
+            return Poll::Pending;
+        };
+        turn.branched.set(!is_last);
+        match mem::replace(&mut self.state, State::Over) {
+            State::Offered(_, item) => self.hand_over(turn, cx, item),
+            _ => Poll::Ready(()),
+        }
+    }
+}
+
+impl<T> Drop for Yield<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let State::Offered(ticket, _) = self.state {
+            self.block.leave_queue(ticket);
+        }
+    }
+}
