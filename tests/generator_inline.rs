@@ -88,7 +88,7 @@ mod borrows {
         }
 
         #[generator(cancellable, inline)]
-        async fn made(ctx: &Context, row: T, times: usize) -> T {
+        async fn made(ctx: Context, row: T, times: usize) -> T {
             for _ in 0..times {
                 yield_!(row.clone());
             }
@@ -119,7 +119,7 @@ mod borrows {
         assert_eq!(all(drained).await.len(), 3);
         assert_eq!(all(table.popped()).await, []);
         assert_eq!(times, 3);
-        let made = Table::made(&Context::background(), &times, 2);
+        let made = Table::made(Context::background(), &times, 2);
         assert_eq!(all(made).await, [&3, &3]);
     }
 }

@@ -2,14 +2,19 @@
 //!
 //! What stands here is of edition 2024, whatever the user's is, so `impl Future` captures every lifetime and type that is in scope,
 //! also those that are left out and those of the `impl` around. That is right for all but the lifetime of a `&Context`, of which
-//! the body gets a child: a generator must not keep its caller from returning. So, where there is one, all else that the body
-//! holds is said to outlive `'inline`, and so is the future: then rustc asks that what was captured lives as long as `'inline` does,
-//! and not the context. For that, what has no name gets one.
+//! the body gets a child: a generator must not keep its caller from returning. So, where there is one,
+//!
+//! - a function says what it captures, with `use<..>`;
+//! - a method cannot, as it would have to name the parameters of an `impl` that is not to be seen from here. There, what the body
+//!   holds is said to outlive `'inline`, and so is the future: then rustc asks that what was captured lives as long as `'inline`
+//!   does, and not the context.
+//!
+//! For either, what has no name gets one.
 
 use super::{Arguments, arguments, body, is_cfg, krate, track_caller, ungrouped, yields};
 use crate::check::{Argument, Generator};
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote_spanned};
+use quote::{ToTokens, format_ident, quote_spanned};
 use syn::ext::IdentExt;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
@@ -25,10 +30,8 @@ use syn::{
 // Output:
 //
 //     #[track_caller]
-//     fn words<'elided0, 'inline>(ctx: &Context, text: &'elided0 str)
-//         -> ::ctx_runtime::Inline<String, impl ::core::future::Future<Output = ()> + 'inline>
-//     where
-//         (&'elided0 str, String): 'inline,
+//     fn words<'elided0>(ctx: &Context, text: &'elided0 str)
+//         -> ::ctx_runtime::Inline<String, impl ::core::future::Future<Output = ()> + use<'elided0>>
 //     {
 //         ::ctx_runtime::private::inline::<String, _, _>(ctx, "words", move |ctx, co| async move {
 //             #[allow(unused_variables)]
@@ -49,7 +52,7 @@ pub(super) fn generator(generator: &Generator) -> TokenStream {
     let track_caller = track_caller(attrs, span);
     let (vis, unsafety, fn_token, ident) =
         (generator.vis(), generator.unsafety(), generator.fn_token(), generator.ident());
-    let Head { generics, arguments: inputs, item, outlives } = head(generator, span);
+    let Head { generics, arguments: inputs, item, bound } = head(generator, span);
     let where_clause = &generics.where_clause;
     let Arguments { parameters, context, child, rebound } = &arguments(&inputs, &krate, span);
 
@@ -62,7 +65,7 @@ pub(super) fn generator(generator: &Generator) -> TokenStream {
         #(#attrs)*
         #track_caller
         #vis #unsafety #fn_token #ident #generics(#(#parameters),*)
-            -> #krate::Inline<#item, impl ::core::future::Future<Output = ()> #outlives>
+            -> #krate::Inline<#item, impl ::core::future::Future<Output = ()> #bound>
         #where_clause
         {
             #(#body_attrs)*
@@ -75,26 +78,30 @@ pub(super) fn generator(generator: &Generator) -> TokenStream {
     }
 }
 
-/// The signature, with a name for whatever the future is to be said to outlive.
+/// The signature, with a name for whatever is to be named.
 struct Head {
     generics: Generics,
     arguments: Vec<Argument>,
     item: Type,
     /// The future's bound.
-    outlives: Option<TokenStream>,
+    bound: Option<TokenStream>,
 }
 
 fn head(generator: &Generator, span: Span) -> Head {
     let mut generics = generator.generics().clone();
     let mut arguments = generator.arguments().to_vec();
     let mut item = generator.item().clone();
-    let takes_reference = arguments.iter().any(|argument| {
-        matches!(argument, Argument::Context(context) if matches!(ungrouped(&context.ty), Type::Reference(_)))
+    let context = arguments.iter().find_map(|argument| match argument {
+        Argument::Context(context) => match ungrouped(&context.ty) {
+            Type::Reference(reference) => Some(reference.lifetime.clone()),
+            _ => None,
+        },
+        _ => None,
     });
-    if !takes_reference {
-        return Head { generics, arguments, item, outlives: None };
-    }
-    let mut names = Names { span, lifetimes: Vec::new(), types: Vec::new(), seen: Vec::new() };
+    let Some(of_context) = context else { return Head { generics, arguments, item, bound: None } };
+
+    let mut names =
+        Names { span, lifetimes: Vec::new(), types: Vec::new(), seen: Vec::new(), is_method: false };
     let mut held: Vec<Type> = Vec::new();
     let mut of_self = None;
     for argument in &mut arguments {
@@ -121,22 +128,38 @@ fn head(generator: &Generator, span: Span) -> Head {
     if let Some(elided) = elided {
         Fill(elided).visit_type_mut(&mut item);
     }
+    names.visit_item(&item);
     held.push(item.clone());
 
     let inline = Lifetime::new("'inline", span);
-    let lifetimes = names
-        .lifetimes
-        .iter()
-        .chain([&inline])
-        .map(|lifetime| GenericParam::Lifetime(LifetimeParam::new(lifetime.clone())));
+    let Names { lifetimes, types, seen, is_method, .. } = names;
+    let lifetimes = lifetimes.iter().chain(is_method.then_some(&inline));
+    let lifetimes = lifetimes.map(|name| GenericParam::Lifetime(LifetimeParam::new(name.clone())));
     // Lifetimes come before types.
-    let own = std::mem::take(&mut generics.params).into_iter();
     let (own_lifetimes, own_types): (Vec<_>, Vec<_>) =
-        own.partition(|param| matches!(param, GenericParam::Lifetime(_)));
-    generics.params =
-        own_lifetimes.into_iter().chain(lifetimes).chain(own_types).chain(names.types).collect();
-    generics.make_where_clause().predicates.push(parse_quote_spanned!(span=> (#(#held,)*): #inline));
-    Head { generics, arguments, item, outlives: Some(quote_spanned!(span=> + #inline)) }
+        std::mem::take(&mut generics.params).into_iter().partition(is_lifetime);
+    generics.params = own_lifetimes.into_iter().chain(lifetimes).chain(own_types).chain(types).collect();
+    let bound = if is_method {
+        let held = parse_quote_spanned!(span=> (#(#held,)*): #inline);
+        generics.make_where_clause().predicates.push(held);
+        quote_spanned!(span=> + #inline)
+    } else {
+        let captured = generics.params.iter().filter_map(|param| match param {
+            GenericParam::Lifetime(param) => {
+                let name = &param.lifetime;
+                let is_only_the_context_s = of_context.as_ref() == Some(name) && !seen.contains(name);
+                (!is_only_the_context_s).then(|| name.to_token_stream())
+            }
+            GenericParam::Type(param) => Some(param.ident.to_token_stream()),
+            GenericParam::Const(param) => Some(param.ident.to_token_stream()),
+        });
+        quote_spanned!(span=> + use<#(#captured),*>)
+    };
+    Head { generics, arguments, item, bound: Some(bound) }
+}
+
+fn is_lifetime(param: &GenericParam) -> bool {
+    matches!(param, GenericParam::Lifetime(_))
 }
 
 /// Gives a name to each lifetime that is left out, and to each `impl Trait`.
@@ -147,6 +170,8 @@ struct Names {
     types: Vec<GenericParam>,
     /// Each lifetime in the order of its appearance, the user's too.
     seen: Vec<Lifetime>,
+    /// There is a `self` or a `Self`.
+    is_method: bool,
 }
 
 impl Names {
@@ -157,9 +182,15 @@ impl Names {
         lifetime
     }
 
-    /// The type of `self`, which it is given.
+    /// Looks at the item, in which all has a name.
+    fn visit_item(&mut self, item: &Type) {
+        self.visit_type_mut(&mut item.clone());
+    }
+
+    /// The type of `self`.
     fn receiver(&mut self, receiver: &mut Receiver) -> Type {
         let span = self.span;
+        self.is_method = true;
         match &mut receiver.kind {
             ReceiverKind::Reference(_, lifetime, mutability) => {
                 let lifetime = match lifetime {
@@ -205,6 +236,10 @@ impl VisitMut for Names {
             self.types.push(parse_quote_spanned!(self.span=> #name: #bounds));
             *ty = parse_quote_spanned!(self.span=> #name);
         }
+    }
+
+    fn visit_ident_mut(&mut self, word: &mut Ident) {
+        self.is_method |= word == "Self";
     }
 
     // What is left out here is the call's own.
