@@ -104,8 +104,6 @@ pub struct Inline<T, F> {
     body: Held<T, F>,
     /// What is to be raised, when the body is gone.
     panic: Option<Panic>,
-    /// How many items may be taken before the budget is asked again.
-    paid: u8,
 }
 
 // The body is pinned where it is.
@@ -120,7 +118,7 @@ where
     F: Future<Output = ()>,
     B: FnOnce(Context, InlineYielder<T>) -> F,
 {
-    let mut generator = Inline { body: Held::new(ctx, name, Location::caller()), panic: None, paid: 0 };
+    let mut generator = Inline { body: Held::new(ctx, name, Location::caller()), panic: None };
     let made = body(ctx.on(generator.body.node().clone()), generator.body.yielder());
     generator.body.fill(made);
     generator
@@ -151,22 +149,19 @@ impl<T, F: Future<Output = ()>> Inline<T, F> {
 
     #[inline]
     fn poll_item(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<T>> {
-        if self.paid == 0 {
+        if self.body.left() == 0 {
+            if !self.body.is_there() {
+                return self.raise_or_end();
+            }
             ready!(coop::poll_proceed(cx)).made_progress();
-            self.paid = ITEMS_PER_UNIT;
-        }
-        if !self.body.is_there() {
-            return self.raise_or_end();
+            self.body.set_left(ITEMS_PER_UNIT);
         }
         if self.body.node().has_end() {
             return self.stopped();
         }
         let polled = self.body.poll(cx);
         match (polled, self.body.take_item()) {
-            (Ok(Poll::Pending), Some(item)) => {
-                self.paid -= 1;
-                Poll::Ready(Some(item))
-            }
+            (Ok(Poll::Pending), Some(item)) => Poll::Ready(Some(item)),
             (Ok(Poll::Pending), None) => self.pend(cx),
             (Ok(Poll::Ready(())), item) => self.ran_out(Ok(()), item),
             (Err(payload), item) => self.ran_out(Err(payload), item),

@@ -3,29 +3,38 @@
 //! An inline generator has no task: it moves when its consumer polls it, and is gone when its consumer asks again or drops it. So
 //! it is a [`Member`] that no report lists and that `cancel_and_wait` does not wait for, as whoever waits may be the consumer.
 //!
-//! Who polls a body is known from a chain of *frames* on the stack, one for each poll of an inline body that is under way on this
-//! thread. A body may poll other bodies, and these may poll what is borrowed from the first; so all of the chain counts, and not its
-//! innermost frame alone.
+//! Whose body a thread polls is known from a chain of heads: the thread has the innermost, and each has the one around it. A body may
+//! poll other bodies, and these may poll what is borrowed from the first; so all of the chain counts, and not its innermost alone. The
+//! links are written only where they change: of a body that is polled again and again from the same place, they do not.
 
-use super::members::Member;
+use super::members::{Member, innermost};
 use super::refs::NodeRef;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// One poll of an inline body, on the stack of the thread that polls it.
-struct Frame {
-    member: NonNull<Member>,
-    outer: Option<NonNull<Frame>>,
-    /// The generator with a task whose body this is a part of, if it is.
-    within: Option<NonNull<Member>>,
+/// The head of an inline generator's allocation.
+///
+/// The first field of what it is the head of, which is `repr(C)` too.
+#[repr(C)]
+pub(crate) struct InlineMember {
+    pub(crate) member: Member,
+    /// While its body is polled: the one around it. Touched by the thread that polls it.
+    outer: Cell<Option<NonNull<InlineMember>>>,
+    /// Likewise: the innermost generator with a task that is polled around it.
+    within: Cell<Option<NonNull<Member>>>,
 }
+
+// SAFETY: the links are touched by whoever polls the body, which one thread does at a time; `Member` is `Send` and `Sync`.
+unsafe impl Send for InlineMember {}
+// SAFETY: as above.
+unsafe impl Sync for InlineMember {}
 
 thread_local! {
-    static INNERMOST: Cell<Option<NonNull<Frame>>> = const { Cell::new(None) };
+    static INNERMOST: Cell<Option<NonNull<InlineMember>>> = const { Cell::new(None) };
 }
 
-/// Takes a frame out of the chain, also when the poll unwinds.
-struct Leave(Option<NonNull<Frame>>);
+/// Takes the innermost out of the chain, also when its poll unwinds.
+struct Leave(Option<NonNull<InlineMember>>);
 
 impl Drop for Leave {
     #[inline]
@@ -34,53 +43,44 @@ impl Drop for Leave {
     }
 }
 
-/// Runs `poll`, which polls the body of this inline generator; for as long, [`is_polled_inline`] says so.
-#[inline]
-pub(crate) fn polling_inline<R>(node: &NodeRef, poll: impl FnOnce() -> R) -> R {
-    let outer = INNERMOST.get();
-    let frame = Frame { member: node.as_ptr().cast(), outer, within: super::members::innermost() };
-    let _leave = Leave(outer);
-    INNERMOST.set(Some(NonNull::from(&frame)));
-    poll()
-}
-
 /// Whether this thread polls the body of this very inline generator, itself or within another one's.
 #[inline]
 pub(crate) fn is_polled_inline(node: &NodeRef) -> bool {
-    let member = node.as_ptr().cast();
-    let Some(frame) = INNERMOST.get() else { return false };
-    // SAFETY: a frame is in the chain for as long as the call of `polling_inline` that has it on its stack.
-    let frame = unsafe { frame.as_ref() };
-    frame.member == member || is_polled_around(frame, member)
+    let this = node.as_ptr().cast();
+    let innermost = INNERMOST.get();
+    innermost == Some(this) || innermost.is_some_and(|innermost| is_polled_around(innermost, this))
 }
 
 #[cold]
 #[inline(never)]
-fn is_polled_around(innermost: &Frame, member: NonNull<Member>) -> bool {
-    // SAFETY: as above; the frames around one outlive it.
-    let mut around = std::iter::successors(innermost.outer, |frame| unsafe { frame.as_ref() }.outer);
-    // SAFETY: as above.
-    around.any(|frame| unsafe { frame.as_ref() }.member == member)
+fn is_polled_around(innermost: NonNull<InlineMember>, this: NonNull<InlineMember>) -> bool {
+    // SAFETY: what is in the chain is being polled, and is borrowed for as long.
+    std::iter::successors(Some(innermost), |at| unsafe { at.as_ref() }.outer.get()).any(|at| at == this)
 }
 
-/// The inline generator whose body this thread polls, if no other body is polled within it: `within` is the innermost of those
+/// The inline generator whose body this thread polls, if no other body is polled within it: `with_task` is the innermost of those
 /// with a task.
-pub(super) fn innermost_inline(within: Option<NonNull<Member>>) -> Option<NonNull<Member>> {
+pub(super) fn innermost_inline(with_task: Option<NonNull<Member>>) -> Option<NonNull<Member>> {
+    let innermost = INNERMOST.get()?;
     // SAFETY: as above.
-    let frame = unsafe { INNERMOST.get()?.as_ref() };
-    (frame.within == within).then_some(frame.member)
+    let is_innermost = unsafe { innermost.as_ref() }.within.get() == with_task;
+    is_innermost.then_some(innermost.cast())
 }
 
-impl Member {
-    /// Gives an inline generator its place in the tree, from where it may be cancelled from now on. Sees to it that a deadline ends
-    /// it.
+impl InlineMember {
+    /// One that nobody has seen yet. It is put at the head of its allocation, then [`list`](Self::list)ed.
+    pub(crate) fn unlisted(member: Member) -> Self {
+        Self { member, outer: Cell::new(None), within: Cell::new(None) }
+    }
+
+    /// Gives it its place in the tree, from where it may be cancelled from now on. Sees to it that a deadline ends it.
     ///
     /// # Safety
     ///
-    /// As [`list`](Self::list).
-    pub(crate) unsafe fn list_inline(this: NonNull<Self>, parent: Option<&NodeRef>) -> NodeRef {
+    /// As [`Member::list`].
+    pub(crate) unsafe fn list(this: NonNull<Self>, parent: Option<&NodeRef>) -> NodeRef {
         // SAFETY: alive, by the caller's word.
-        unsafe { this.as_ref() }.set_ended();
+        unsafe { this.as_ref() }.member.set_ended();
         // SAFETY: by the caller's word.
         let node = unsafe { NodeRef::list(this.cast(), parent) };
         match &node.deadline {
@@ -88,5 +88,24 @@ impl Member {
             _ => {}
         }
         node
+    }
+
+    /// Runs `poll`, which polls the body; for as long, [`is_polled_inline`] says so.
+    ///
+    /// # Safety
+    ///
+    /// The body is not being polled, and by nobody else until this returns.
+    #[inline]
+    pub(crate) unsafe fn polling<R>(&self, poll: impl FnOnce() -> R) -> R {
+        let (outer, within) = (INNERMOST.get(), innermost());
+        if self.outer.get() != outer {
+            self.outer.set(outer);
+        }
+        if self.within.get() != within {
+            self.within.set(within);
+        }
+        let _leave = Leave(outer);
+        INNERMOST.set(Some(NonNull::from(self)));
+        poll()
     }
 }

@@ -7,7 +7,7 @@
 use super::branches::Branches;
 use super::yielder::InlineYielder;
 use crate::context::{
-    Context, Hooks, Lock, Member, NodeRef, Payload, Wait, is_polled_inline, polling_inline, quietly,
+    Context, Hooks, InlineMember, Lock, Member, NodeRef, Payload, Wait, is_polled_inline, quietly,
 };
 use crate::loom::atomic::{AtomicBool, Ordering};
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ use std::task::{self, Poll, Waker};
 #[repr(C)]
 pub(super) struct Shared<T> {
     /// First, so that a pointer to the node is one to the whole block.
-    member: Member,
+    head: InlineMember,
     /// The body is gone.
     over: AtomicBool,
     turn: Turn<T>,
@@ -36,12 +36,12 @@ pub(super) struct Shared<T> {
 pub(super) struct Turn<T> {
     /// Filled by a yield; emptied when that poll of the body is over.
     slot: Cell<Option<T>>,
-    /// How many items were accepted, in all; it wraps.
-    pub(super) accepted: Cell<u32>,
+    /// How many items may be taken before the budget is asked again; without a body, none. Each item has the number that this had.
+    left: Cell<u8>,
     /// More than one yield waits, or one with a waker that is not the consumer's: they are in `branches`.
     pub(super) branched: Cell<bool>,
-    /// What the body is polled with. Compared, and not followed: it is good for one poll.
-    waker: Cell<(*const (), *const ())>,
+    /// What the body is polled with: good for that poll.
+    waker: Cell<*const Waker>,
 }
 
 #[repr(C)]
@@ -108,13 +108,18 @@ impl<T, F> Held<T, F> {
         let mut room = Box::<Block<T, F>>::new_uninit();
         room.write(Block {
             shared: Shared {
-                member: Member::unlisted(parent, Block::<T, F>::HOOKS, Cow::Borrowed(name), made),
+                head: InlineMember::unlisted(Member::unlisted(
+                    parent,
+                    Block::<T, F>::HOOKS,
+                    Cow::Borrowed(name),
+                    made,
+                )),
                 over: AtomicBool::new(false),
                 turn: Turn {
                     slot: Cell::new(None),
-                    accepted: Cell::new(0),
+                    left: Cell::new(0),
                     branched: Cell::new(false),
-                    waker: Cell::new((ptr::null(), ptr::null())),
+                    waker: Cell::new(ptr::null()),
                 },
                 branches: Lock::new(Branches::default()),
             },
@@ -124,7 +129,7 @@ impl<T, F> Held<T, F> {
         // SAFETY: just written.
         let block = NonNull::from(Box::leak(unsafe { room.assume_init() }));
         // SAFETY: unlisted, made with this parent, at the head of a block of the type that its hooks are for, and nobody has seen it.
-        let node = unsafe { Member::list_inline(block.cast(), parent) };
+        let node = unsafe { InlineMember::list(block.cast(), parent) };
         Self { node, is_there: false, is_below: parent.is_some(), _block: PhantomData }
     }
 
@@ -154,7 +159,7 @@ impl<T, F> Held<T, F> {
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.block().shared.member.name
+        &self.block().shared.head.member.name
     }
 
     #[inline]
@@ -162,10 +167,24 @@ impl<T, F> Held<T, F> {
         self.is_there
     }
 
+    /// How many items may be taken before the budget is asked again. None, if the body is not there.
+    #[inline]
+    pub(super) fn left(&self) -> u8 {
+        self.block().shared.turn.left.get()
+    }
+
+    /// Says how many; none, if the body is not there.
+    pub(super) fn set_left(&mut self, items: u8) {
+        self.block().shared.turn.left.set(if self.is_there { items } else { 0 });
+    }
+
     /// Takes the item that the last poll of the body has made.
     #[inline]
     pub(super) fn take_item(&mut self) -> Option<T> {
-        self.block().shared.turn.slot.take()
+        let turn = &self.block().shared.turn;
+        let item = turn.slot.take()?;
+        turn.left.set(turn.left.get().wrapping_sub(1));
+        Some(item)
     }
 
     /// Drops the body in its place, if it is there. A panic of its destructors is returned.
@@ -174,6 +193,7 @@ impl<T, F> Held<T, F> {
             return Ok(());
         }
         self.is_there = false;
+        self.set_left(0);
         let block = self.block();
         let dropped = panic::catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: it was there, and is not used any more; the handle is borrowed mutably.
@@ -204,30 +224,26 @@ impl<T, F> Held<T, F> {
 }
 
 impl<T, F: Future<Output = ()>> Held<T, F> {
-    /// Polls the body once, if it is there. A panic of its is returned.
+    /// Polls the body once, if there is any [`left`](Held::left). A panic of its is returned.
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Result<Poll<()>, Payload> {
-        if !self.is_there {
-            return Ok(Poll::Ready(()));
-        }
         let block = self.block();
         let turn = &block.shared.turn;
+        if turn.left.get() == 0 {
+            return Ok(Poll::Pending);
+        }
         if turn.branched.get() {
             turn.branched.set(block.shared.wake_branches(cx.waker()));
         }
-        turn.waker.set(address(cx.waker()));
+        turn.waker.set(ptr::from_ref(cx.waker()));
         // SAFETY: it is there, and the handle, which is borrowed mutably, is the only one to reach for it.
         let body = unsafe { (*block.body.get()).assume_init_mut() };
         // SAFETY: it stays where it is until it is dropped there.
         let body = unsafe { Pin::new_unchecked(body) };
-        polling_inline(&self.node, || panic::catch_unwind(AssertUnwindSafe(|| body.poll(cx))))
+        let poll = || panic::catch_unwind(AssertUnwindSafe(|| body.poll(cx)));
+        // SAFETY: as above: to poll it takes the handle.
+        unsafe { block.shared.head.polling(poll) }
     }
-}
-
-/// What tells wakers apart.
-#[inline]
-fn address(waker: &Waker) -> (*const (), *const ()) {
-    (waker.data(), ptr::from_ref(waker.vtable()).cast())
 }
 
 impl<T> Turn<T> {
@@ -238,19 +254,30 @@ impl<T> Turn<T> {
         unsafe { (*self.slot.as_ptr()).is_some() }
     }
 
-    /// Accepts an item: there was none. Returns its number.
+    /// Accepts an item: there was none.
     #[inline]
-    pub(super) fn accept(&self, item: T) -> u32 {
-        let number = self.accepted.get().wrapping_add(1);
-        self.accepted.set(number);
+    pub(super) fn accept(&self, item: T) {
         self.slot.set(Some(item));
-        number
+    }
+
+    /// What tells the item that may be accepted now from those before it, at least from the last thirty of them.
+    #[inline]
+    pub(super) fn number(&self) -> u8 {
+        self.left.get()
     }
 
     /// Whether this is the waker that the body is polled with.
     #[inline]
     pub(super) fn is_own(&self, waker: &Waker) -> bool {
-        self.waker.get() == address(waker)
+        ptr::eq(self.waker.get(), waker) || self.is_same(waker)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_same(&self, waker: &Waker) -> bool {
+        // SAFETY: a turn is reached within a poll of the body, which this was set for.
+        let own = unsafe { &*self.waker.get() };
+        own.will_wake(waker)
     }
 }
 

@@ -52,8 +52,7 @@ enum State<T> {
     /// It waits for its turn.
     Offered(Ticket, T),
     /// Accepted as the item of this number.
-    Accepted(u32),
-    Over,
+    Accepted(u8),
 }
 
 // An item is never pinned.
@@ -68,14 +67,20 @@ impl<T> Future for Yield<'_, T> {
         let Some(turn) = block.turn() else { return elsewhere(block.is_over()) };
         if let State::Accepted(number) = self.state {
             // One that was accepted later was asked for.
-            if !turn.has_item() || turn.accepted.get() != number {
-                self.state = State::Over;
+            if !turn.has_item() || turn.number() != number {
                 return Poll::Ready(());
             }
             self.register(turn, cx);
             return Poll::Pending;
         }
-        self.offer(turn, cx)
+        if self.block.node().has_end() {
+            // The body is dropped as soon as its poll is over.
+            return Poll::Pending;
+        }
+        match self.state {
+            State::New(_) if !turn.branched.get() && !turn.has_item() => self.hand_over(turn, cx),
+            _ => self.queue_up(turn, cx),
+        }
     }
 }
 
@@ -91,25 +96,13 @@ fn elsewhere(is_over: bool) -> Poll<()> {
 }
 
 impl<T> Yield<'_, T> {
-    /// Offers the item that was not accepted so far.
-    #[inline]
-    fn offer(&mut self, turn: &Turn<T>, cx: &task::Context<'_>) -> Poll<()> {
-        if self.block.node().has_end() {
-            // The body is dropped as soon as its poll is over.
-            return Poll::Pending;
-        }
-        match mem::replace(&mut self.state, State::Over) {
-            State::New(item) if turn.branched.get() || turn.has_item() => self.queue_up(turn, cx, item),
-            State::New(item) => self.hand_over(turn, cx, item),
-            State::Offered(ticket, item) => self.wait_for_turn(turn, cx, ticket, item),
-            State::Accepted(_) | State::Over => Poll::Ready(()),
-        }
-    }
-
     /// Accepts the item: the slot is empty.
     #[inline]
-    fn hand_over(&mut self, turn: &Turn<T>, cx: &task::Context<'_>, item: T) -> Poll<()> {
-        self.state = State::Accepted(turn.accept(item));
+    fn hand_over(&mut self, turn: &Turn<T>, cx: &task::Context<'_>) -> Poll<()> {
+        match mem::replace(&mut self.state, State::Accepted(turn.number())) {
+            State::New(item) | State::Offered(_, item) => turn.accept(item),
+            State::Accepted(_) => {}
+        }
         self.register(turn, cx);
         Poll::Pending
     }
@@ -123,30 +116,31 @@ impl<T> Yield<'_, T> {
         }
     }
 
-    /// Waits behind the others.
-    #[cold]
-    #[inline(never)]
-    fn queue_up(&mut self, turn: &Turn<T>, cx: &task::Context<'_>, item: T) -> Poll<()> {
-        turn.branched.set(true);
-        let ticket = self.block.join_queue();
-        self.wait_for_turn(turn, cx, ticket, item)
-    }
-
     /// Waits in the queue; hands the item over if it is the first and the slot is empty.
     #[cold]
     #[inline(never)]
-    fn wait_for_turn(&mut self, turn: &Turn<T>, cx: &task::Context<'_>, ticket: Ticket, item: T) -> Poll<()> {
-        // In its place before the waker is cloned, which is the executor's code and may panic.
-        self.state = State::Offered(ticket, item);
+    fn queue_up(&mut self, turn: &Turn<T>, cx: &task::Context<'_>) -> Poll<()> {
+        turn.branched.set(true);
+        let ticket = match self.state {
+            State::Offered(ticket, _) => ticket,
+            State::New(_) | State::Accepted(_) => self.join(turn),
+        };
         let branches::Turn::Come { is_last } = self.block.take_turn(ticket, !turn.has_item(), cx.waker())
         else {
             return Poll::Pending;
         };
         turn.branched.set(!is_last);
-        match mem::replace(&mut self.state, State::Over) {
-            State::Offered(_, item) => self.hand_over(turn, cx, item),
-            _ => Poll::Ready(()),
+        self.hand_over(turn, cx)
+    }
+}
+
+impl<T> Yield<'_, T> {
+    fn join(&mut self, turn: &Turn<T>) -> Ticket {
+        let ticket = self.block.join_queue();
+        if let State::New(item) = mem::replace(&mut self.state, State::Accepted(turn.number())) {
+            self.state = State::Offered(ticket, item);
         }
+        ticket
     }
 }
 
