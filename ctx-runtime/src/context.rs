@@ -21,8 +21,9 @@ use self::deadline::Deadline;
 pub(crate) use self::lock::Lock;
 pub(crate) use self::tree::Wait;
 use self::tree::{CancellerRef, Ended, Kind, Own, Registered, Registration};
-pub(crate) use self::tree::{Hooks, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly};
-pub(crate) use self::tree::{InlineMember, is_polled_inline};
+pub(crate) use self::tree::{
+    Hooks, InlineMember, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly,
+};
 use self::values::Values;
 use crate::loom::Mutex;
 use std::any::Any;

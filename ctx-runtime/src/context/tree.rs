@@ -47,7 +47,7 @@ mod members;
 mod refs;
 mod waiting;
 
-pub(crate) use self::inline::{InlineMember, is_polled_inline};
+pub(crate) use self::inline::InlineMember;
 use self::members::member;
 pub(crate) use self::members::{Hooks, Member, Within, is_within, is_within_stopped};
 pub(super) use self::refs::Owner;

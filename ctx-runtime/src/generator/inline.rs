@@ -159,13 +159,15 @@ impl<T, F: Future<Output = ()>> Inline<T, F> {
         if self.body.node().has_end() {
             return self.stopped();
         }
-        let polled = self.body.poll(cx);
-        match (polled, self.body.take_item()) {
-            (Ok(Poll::Pending), Some(item)) => Poll::Ready(Some(item)),
-            (Ok(Poll::Pending), None) => self.pend(cx),
-            (Ok(Poll::Ready(())), item) => self.ran_out(Ok(()), item),
-            (Err(payload), item) => self.ran_out(Err(payload), item),
-        }
+        let end = match self.body.poll(cx) {
+            Ok(Poll::Pending) => {
+                let item = self.body.take_item();
+                return if item.is_some() { Poll::Ready(item) } else { self.pend(cx) };
+            }
+            Ok(Poll::Ready(())) => Ok(()),
+            Err(payload) => Err(payload),
+        };
+        self.ran_out(end)
     }
 
     /// Has the end of the context wake the consumer, unless it has come meanwhile.
@@ -189,7 +191,8 @@ impl<T, F> Inline<T, F> {
     /// That was the body's last poll; it may have left an item.
     #[cold]
     #[inline(never)]
-    fn ran_out(&mut self, end: Result<(), Payload>, item: Option<T>) -> Poll<Option<T>> {
+    fn ran_out(&mut self, end: Result<(), Payload>) -> Poll<Option<T>> {
+        let item = self.body.take_item();
         self.finish(end);
         if item.is_some() { Poll::Ready(item) } else { self.raise_or_end() }
     }

@@ -10,7 +10,7 @@
 use super::members::{Member, innermost};
 use super::refs::NodeRef;
 use std::cell::Cell;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// The head of an inline generator's allocation.
 ///
@@ -18,10 +18,10 @@ use std::ptr::NonNull;
 #[repr(C)]
 pub(crate) struct InlineMember {
     pub(crate) member: Member,
-    /// While its body is polled: the one around it. Touched by the thread that polls it.
-    outer: Cell<Option<NonNull<InlineMember>>>,
+    /// While its body is polled: the one around it, or null. Touched by the thread that polls it.
+    outer: Cell<*const InlineMember>,
     /// Likewise: the innermost generator with a task that is polled around it.
-    within: Cell<Option<NonNull<Member>>>,
+    within: Cell<*const Member>,
 }
 
 // SAFETY: the links are touched by whoever polls the body, which one thread does at a time; `Member` is `Send` and `Sync`.
@@ -30,47 +30,38 @@ unsafe impl Send for InlineMember {}
 unsafe impl Sync for InlineMember {}
 
 thread_local! {
-    static INNERMOST: Cell<Option<NonNull<InlineMember>>> = const { Cell::new(None) };
+    // Pointers that may be null, as two of them compare in one instruction and two `Option`s do not.
+    static INNERMOST: Cell<*const InlineMember> = const { Cell::new(ptr::null()) };
 }
 
 /// Takes the innermost out of the chain, also when its poll unwinds.
-struct Leave(Option<NonNull<InlineMember>>);
+struct Leave<'a>(&'a InlineMember);
 
-impl Drop for Leave {
+impl Drop for Leave<'_> {
     #[inline]
     fn drop(&mut self) {
-        INNERMOST.set(self.0);
+        // Read anew: so it does not depend on what was found in the thread's local, and one poll not on the one before.
+        INNERMOST.set(self.0.outer.get());
     }
-}
-
-/// Whether this thread polls the body of this very inline generator, itself or within another one's.
-#[inline]
-pub(crate) fn is_polled_inline(node: &NodeRef) -> bool {
-    let this = node.as_ptr().cast();
-    let innermost = INNERMOST.get();
-    innermost == Some(this) || innermost.is_some_and(|innermost| is_polled_around(innermost, this))
-}
-
-#[cold]
-#[inline(never)]
-fn is_polled_around(innermost: NonNull<InlineMember>, this: NonNull<InlineMember>) -> bool {
-    // SAFETY: what is in the chain is being polled, and is borrowed for as long.
-    std::iter::successors(Some(innermost), |at| unsafe { at.as_ref() }.outer.get()).any(|at| at == this)
 }
 
 /// The inline generator whose body this thread polls, if no other body is polled within it: `with_task` is the innermost of those
 /// with a task.
 pub(super) fn innermost_inline(with_task: Option<NonNull<Member>>) -> Option<NonNull<Member>> {
-    let innermost = INNERMOST.get()?;
     // SAFETY: as above.
-    let is_innermost = unsafe { innermost.as_ref() }.within.get() == with_task;
-    is_innermost.then_some(innermost.cast())
+    let innermost = unsafe { INNERMOST.get().as_ref() }?;
+    (innermost.within.get() == address(with_task)).then(|| NonNull::from(&innermost.member))
+}
+
+#[inline]
+fn address(member: Option<NonNull<Member>>) -> *const Member {
+    member.map_or(ptr::null(), |member| member.as_ptr().cast_const())
 }
 
 impl InlineMember {
     /// One that nobody has seen yet. It is put at the head of its allocation, then [`list`](Self::list)ed.
     pub(crate) fn unlisted(member: Member) -> Self {
-        Self { member, outer: Cell::new(None), within: Cell::new(None) }
+        Self { member, outer: Cell::new(ptr::null()), within: Cell::new(ptr::null()) }
     }
 
     /// Gives it its place in the tree, from where it may be cancelled from now on. Sees to it that a deadline ends it.
@@ -90,22 +81,42 @@ impl InlineMember {
         node
     }
 
-    /// Runs `poll`, which polls the body; for as long, [`is_polled_inline`] says so.
+    /// Whether this thread polls the body, itself or within another one's.
+    #[inline]
+    pub(crate) fn is_polled(&self) -> bool {
+        ptr::eq(INNERMOST.get(), self) || self.is_polled_around()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_polled_around(&self) -> bool {
+        let mut at = INNERMOST.get();
+        // SAFETY: what is in the chain is being polled, and is borrowed for as long.
+        while let Some(around) = unsafe { at.as_ref() } {
+            if ptr::eq(around, self) {
+                return true;
+            }
+            at = around.outer.get();
+        }
+        false
+    }
+
+    /// Runs `poll`, which polls the body; for as long, [`is_polled`](Self::is_polled) says so.
     ///
     /// # Safety
     ///
     /// The body is not being polled, and by nobody else until this returns.
     #[inline]
     pub(crate) unsafe fn polling<R>(&self, poll: impl FnOnce() -> R) -> R {
-        let (outer, within) = (INNERMOST.get(), innermost());
+        let (outer, within) = (INNERMOST.get(), address(innermost()));
         if self.outer.get() != outer {
             self.outer.set(outer);
         }
         if self.within.get() != within {
             self.within.set(within);
         }
-        let _leave = Leave(outer);
-        INNERMOST.set(Some(NonNull::from(self)));
+        let _leave = Leave(self);
+        INNERMOST.set(self);
         poll()
     }
 }

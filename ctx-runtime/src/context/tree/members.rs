@@ -92,6 +92,12 @@ impl Member {
         }
     }
 
+    /// Whether an end was published. The clock is not asked.
+    #[inline]
+    pub(crate) fn has_end(&self) -> bool {
+        self.node.end.is_set()
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         !self.ended.load(Ordering::Acquire)
     }

@@ -6,9 +6,7 @@
 
 use super::branches::Branches;
 use super::yielder::InlineYielder;
-use crate::context::{
-    Context, Hooks, InlineMember, Lock, Member, NodeRef, Payload, Wait, is_polled_inline, quietly,
-};
+use crate::context::{Context, Hooks, InlineMember, Lock, Member, NodeRef, Payload, Wait, quietly};
 use crate::loom::atomic::{AtomicBool, Ordering};
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
@@ -36,10 +34,10 @@ pub(super) struct Shared<T> {
 pub(super) struct Turn<T> {
     /// Filled by a yield; emptied when that poll of the body is over.
     slot: Cell<Option<T>>,
-    /// How many items may be taken before the budget is asked again; without a body, none. Each item has the number that this had.
-    left: Cell<u8>,
     /// More than one yield waits, or one with a waker that is not the consumer's: they are in `branches`.
     pub(super) branched: Cell<bool>,
+    /// How many items may be taken before the budget is asked again; without a body, none. Each item has the number that this had.
+    left: Cell<u8>,
     /// What the body is polled with: good for that poll.
     waker: Cell<*const Waker>,
 }
@@ -117,8 +115,8 @@ impl<T, F> Held<T, F> {
                 over: AtomicBool::new(false),
                 turn: Turn {
                     slot: Cell::new(None),
-                    left: Cell::new(0),
                     branched: Cell::new(false),
+                    left: Cell::new(0),
                     waker: Cell::new(ptr::null()),
                 },
                 branches: Lock::new(Branches::default()),
@@ -254,6 +252,12 @@ impl<T> Turn<T> {
         unsafe { (*self.slot.as_ptr()).is_some() }
     }
 
+    /// Whether an item can be accepted, and nobody has to be asked who comes first.
+    #[inline]
+    pub(super) fn is_free(&self) -> bool {
+        !self.branched.get() && !self.has_item()
+    }
+
     /// Accepts an item: there was none.
     #[inline]
     pub(super) fn accept(&self, item: T) {
@@ -281,16 +285,17 @@ impl<T> Turn<T> {
     }
 }
 
-impl<T> SharedRef<T> {
-    #[inline]
-    pub(super) fn node(&self) -> &NodeRef {
-        &self.0
-    }
-
+impl<T> Shared<T> {
     /// Within a poll of the body: what belongs to whoever polls it.
     #[inline]
     pub(super) fn turn(&self) -> Option<&Turn<T>> {
-        is_polled_inline(&self.0).then(|| &self.turn)
+        self.head.is_polled().then_some(&self.turn)
+    }
+
+    /// Whether the context has ended.
+    #[inline]
+    pub(super) fn has_end(&self) -> bool {
+        self.head.member.has_end()
     }
 
     pub(super) fn is_over(&self) -> bool {

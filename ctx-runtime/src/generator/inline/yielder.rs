@@ -1,6 +1,6 @@
 //! The body's end: hands items on while one is asked for.
 
-use super::block::{SharedRef, Turn};
+use super::block::{Shared, SharedRef, Turn};
 use super::branches::{self, Ticket};
 use std::fmt;
 use std::future::Future;
@@ -43,7 +43,7 @@ impl<T> fmt::Debug for InlineYielder<T> {
 }
 
 struct Yield<'a, T> {
-    block: &'a SharedRef<T>,
+    block: &'a Shared<T>,
     state: State<T>,
 }
 
@@ -73,12 +73,12 @@ impl<T> Future for Yield<'_, T> {
             self.register(turn, cx);
             return Poll::Pending;
         }
-        if self.block.node().has_end() {
+        if block.has_end() {
             // The body is dropped as soon as its poll is over.
             return Poll::Pending;
         }
         match self.state {
-            State::New(_) if !turn.branched.get() && !turn.has_item() => self.hand_over(turn, cx),
+            State::New(_) if turn.is_free() => self.hand_over(turn, cx),
             _ => self.queue_up(turn, cx),
         }
     }
