@@ -54,7 +54,7 @@ use std::thread;
 use tokio::task::coop;
 
 /// How many items one unit of a task's budget is good for.
-const ITEMS_PER_UNIT: u8 = 32;
+const ITEMS_PER_UNIT: u32 = 32;
 
 /// A producer of `T`s that runs in its consumer: what a [`generator`](macro@crate::generator) with the option `inline` returns.
 ///

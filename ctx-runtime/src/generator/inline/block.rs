@@ -37,7 +37,7 @@ pub(super) struct Turn<T> {
     /// More than one yield waits, or one with a waker that is not the consumer's: they are in `branches`.
     pub(super) branched: Cell<bool>,
     /// How many items may be taken before the budget is asked again; without a body, none. Each item has the number that this had.
-    left: Cell<u8>,
+    left: Cell<u32>,
     /// What the body is polled with: good for that poll.
     waker: Cell<*const Waker>,
 }
@@ -167,12 +167,12 @@ impl<T, F> Held<T, F> {
 
     /// How many items may be taken before the budget is asked again. None, if the body is not there.
     #[inline]
-    pub(super) fn left(&self) -> u8 {
+    pub(super) fn left(&self) -> u32 {
         self.block().shared.turn.left.get()
     }
 
     /// Says how many; none, if the body is not there.
-    pub(super) fn set_left(&mut self, items: u8) {
+    pub(super) fn set_left(&mut self, items: u32) {
         self.block().shared.turn.left.set(if self.is_there { items } else { 0 });
     }
 
@@ -266,7 +266,7 @@ impl<T> Turn<T> {
 
     /// What tells the item that may be accepted now from those before it, at least from the last thirty of them.
     #[inline]
-    pub(super) fn number(&self) -> u8 {
+    pub(super) fn number(&self) -> u32 {
         self.left.get()
     }
 

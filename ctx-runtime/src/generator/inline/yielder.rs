@@ -52,7 +52,7 @@ enum State<T> {
     /// It waits for its turn.
     Offered(Ticket, T),
     /// Accepted as the item of this number.
-    Accepted(u8),
+    Accepted(u32),
 }
 
 // An item is never pinned.
