@@ -21,7 +21,7 @@
 //!
 //! - *Whoever has the handle mutably*: polls and drops the body, takes the item.
 //! - *A yield within a poll of its own body*: puts an item into the slot. That it is within one, a chain on the thread's stack
-//!   says ([`is_polled_inline`](crate::context)): a waker proves nothing. Elsewhere a yield panics, or returns if the body is gone.
+//!   says (`InlineMember::is_polled`): a waker proves nothing. Elsewhere a yield panics, or returns if the body is gone.
 //! - *Anybody*: drops a yield, which leaves the queue of those that wait (behind a lock); keeps the context; forgets whatever it has. A
 //!   handle that is forgotten leaks its block, so what the body borrows is not looked at again.
 //!

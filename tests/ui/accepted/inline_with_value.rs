@@ -2,7 +2,7 @@
 
 use ctx_runtime::{Context, generator};
 
-#[generator(inline, cancellable,)]
+#[generator(inline, cancellable)]
 pub async fn first(ctx: &Context, word: &str) -> char {
     for letter in word.chars() {
         yield_!(letter);
