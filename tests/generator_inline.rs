@@ -206,15 +206,19 @@ async fn a_checkpoint_in_a_body_that_was_stopped_does_not_come_back() {
 #[tokio::test]
 async fn a_checkpoint_within_another_body_looks_at_its_own() {
     let (ctx, stop) = Context::background().with_cancel();
+    let back = Tally::new();
+    let counted = back.clone();
     let mut outer = inline(&ctx, "", |_, co: InlineYielder<u8>| async move {
-        let mut live = Generator::builder().buffer(1).spawn(&Context::background(), |ctx, co| async move {
+        let mut live = Generator::builder().spawn(&Context::background(), |ctx, co| async move {
             co.yield_(ctx.checkpoint().await.is_ok()).await;
         });
         stop.cancel();
         assert_eq!(live.next().await, Some(true));
+        counted.tick();
         co.yield_(1).await;
     });
     assert_eq!(within("the end", outer.next()).await, None);
+    assert_eq!(back.count(), 1);
 }
 
 // The context of its own.
