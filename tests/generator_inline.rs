@@ -606,7 +606,7 @@ async fn inline_and_spawned_ones_consume_one_another() {
             }));
         }
         let mut below = chained(depth - 1);
-        if depth % 2 == 0 {
+        if depth.is_multiple_of(2) {
             return Box::pin(Generator::builder().spawn(&Context::background(), |_, co| async move {
                 while let Some(n) = below.next().await {
                     co.yield_(n + 1).await;
@@ -621,7 +621,7 @@ async fn inline_and_spawned_ones_consume_one_another() {
     }
 
     let taken: Vec<_> = chained(100).collect().await;
-    assert_eq!(taken, Vec::from_iter(100..140));
+    assert!(taken.into_iter().eq(100..140));
 }
 
 /// Of a spawned body the wakes that a `block_on` puts off are not lost (G8), also where an inline one within it waits for them.
@@ -644,10 +644,10 @@ fn no_wake_is_lost_with_an_inline_body_in_a_spawned_one() {
     let first = runtime.block_on(async { poll_once(pin!(outer.next()), Waker::noop()) });
     assert!(first.is_pending());
     runtime.block_on(async {
-        let (wakes, waker) = Wakes::new();
+        let (heard, waker) = Wakes::new();
         if poll_once(pin!(outer.next()), &waker).is_pending() {
             settle().await;
-            assert_eq!(wakes.count(), 1);
+            assert_eq!(heard.count(), 1);
             assert_eq!(poll_once(pin!(outer.next()), &waker), Poll::Ready(Some(1)));
         }
     });
@@ -753,7 +753,7 @@ fn a_yield_outside_its_body_panics_and_one_that_outlives_it_returns() {
 #[test]
 fn what_is_forgotten_harms_nobody() {
     let (ctx, stop) = Context::background().with_cancel();
-    let (wakes, waker) = Wakes::new();
+    let (heard, waker) = Wakes::new();
     {
         let text = "borrowed".to_owned();
         let text = &text;
@@ -770,11 +770,11 @@ fn what_is_forgotten_harms_nobody() {
         mem::forget(items);
     }
     stop.cancel();
-    assert_eq!(wakes.count(), 1);
+    assert_eq!(heard.count(), 1);
     drop((ctx, stop));
 }
 
-/// An item that a forgotten yield has left waiting in the queue blocks those behind it, and nothing else.
+/// Whoever keeps what a body handed out of itself.
 #[test]
 fn a_context_and_a_waker_that_are_kept_for_ever_keep_no_body() {
     let gone = Tally::new();

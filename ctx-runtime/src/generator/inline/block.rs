@@ -195,7 +195,7 @@ impl<T, F> Held<T, F> {
         let block = self.block();
         let dropped = panic::catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: it was there, and is not used any more; the handle is borrowed mutably.
-            unsafe { (*block.body.get()).assume_init_drop() };
+            unsafe { ptr::drop_in_place(block.body.get().cast::<F>()) };
         }));
         // Release: pairs with the Acquire in `is_over`; who returns because of it has the body's end behind it.
         block.shared.over.store(true, Ordering::Release);
@@ -235,7 +235,7 @@ impl<T, F: Future<Output = ()>> Held<T, F> {
         }
         turn.waker.set(ptr::from_ref(cx.waker()));
         // SAFETY: it is there, and the handle, which is borrowed mutably, is the only one to reach for it.
-        let body = unsafe { (*block.body.get()).assume_init_mut() };
+        let body = unsafe { &mut *block.body.get().cast::<F>() };
         // SAFETY: it stays where it is until it is dropped there.
         let body = unsafe { Pin::new_unchecked(body) };
         let poll = || panic::catch_unwind(AssertUnwindSafe(|| body.poll(cx)));
