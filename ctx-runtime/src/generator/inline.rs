@@ -34,7 +34,9 @@
 //!
 //! # What an item costs
 //!
-//! Some 4 ns on the machine of the benchmarks. What was learned on the way is said where it was.
+//! Some 8.5 ns on the machine of the benchmarks, where async-stream takes 8.3, asynk-strim 5.4 to 6.8, `stream::unfold` 2.7. Of these 1 ns
+//! is the proof, somewhat less the look at the waker; `catch_unwind` was not to be told from noise. What was learned: a counter of
+//! one byte costs 2 ns more than one of a word; and the place of the block in its cache line as much.
 
 mod block;
 mod branches;

@@ -48,7 +48,7 @@ impl Drop for Leave<'_> {
 /// The inline generator whose body this thread polls, if no other body is polled within it: `with_task` is the innermost of those
 /// with a task.
 pub(super) fn innermost_inline(with_task: Option<NonNull<Member>>) -> Option<NonNull<Member>> {
-    // SAFETY: as above.
+    // SAFETY: what is in the chain is being polled, and is borrowed for as long.
     let innermost = unsafe { INNERMOST.get().as_ref() }?;
     (innermost.within.get() == address(with_task)).then(|| NonNull::from(&innermost.member))
 }
