@@ -10,8 +10,9 @@ use syn::{Expr, Ident, Lit, Path, Token, UnOp, token};
 #[derive(Default)]
 pub(crate) struct Args {
     cancellable: Option<Span>,
-    buffer: Option<Expr>,
-    name: Option<Expr>,
+    inline: Option<Span>,
+    buffer: Option<(Ident, Expr)>,
+    name: Option<(Ident, Expr)>,
     krate: Option<Path>,
     unsure: bool,
     is_empty: bool,
@@ -23,12 +24,32 @@ impl Args {
         self.cancellable
     }
 
+    /// Whether the body runs in its consumer.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.inline.is_some()
+    }
+
     pub(crate) fn buffer(&self) -> Option<&Expr> {
-        self.buffer.as_ref()
+        self.buffer.as_ref().map(|(_, items)| items)
     }
 
     pub(crate) fn name(&self) -> Option<&Expr> {
-        self.name.as_ref()
+        self.name.as_ref().map(|(_, name)| name)
+    }
+
+    /// The option `buffer` itself, where it is said.
+    pub(crate) fn buffer_key(&self) -> Option<&Ident> {
+        self.buffer.as_ref().map(|(key, _)| key)
+    }
+
+    /// The option `name` itself, where it is said.
+    pub(crate) fn name_key(&self) -> Option<&Ident> {
+        self.name.as_ref().map(|(key, _)| key)
+    }
+
+    /// Whether the option `inline` could be added.
+    pub(crate) fn may_be_inline(&self) -> bool {
+        self.buffer.is_none() && self.name.is_none()
     }
 
     /// The path to `ctx-runtime`, if it is not the usual one.
@@ -70,6 +91,7 @@ pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
 }
 
 const CANCELLABLE: &str = "cancellable";
+const INLINE: &str = "inline";
 const BUFFER: &str = "buffer";
 const NAME: &str = "name";
 const CRATE: &str = "crate";
@@ -121,13 +143,17 @@ fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::
             flag(input, &key, faults)?;
             set(&mut args.cancellable, &key, Some(key.span()), faults);
         }
+        INLINE => {
+            flag(input, &key, faults)?;
+            set(&mut args.inline, &key, Some(key.span()), faults);
+        }
         BUFFER => {
             let items = value(input, &key, &NUMBER_OF_ITEMS, faults)?;
-            set(&mut args.buffer, &key, items, faults);
+            set(&mut args.buffer, &key, items.map(|items| (key.clone(), items)), faults);
         }
         NAME => {
             let name = value(input, &key, &TEXT, faults)?;
-            set(&mut args.name, &key, name, faults);
+            set(&mut args.name, &key, name.map(|name| (key.clone(), name)), faults);
         }
         CRATE => {
             let path = match value(input, &key, &PATH, faults)? {
@@ -204,7 +230,7 @@ fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
 
 /// The option that `unknown` is most likely a misspelling of.
 fn nearest(unknown: &str) -> Option<&'static str> {
-    let options = [CANCELLABLE, BUFFER, NAME, CRATE];
+    let options = [CANCELLABLE, INLINE, BUFFER, NAME, CRATE];
     if let Some(option) = options.iter().find(|option| unknown.len() > 2 && option.starts_with(unknown)) {
         return Some(option);
     }
@@ -246,11 +272,14 @@ mod tests {
     #[test]
     fn every_option_is_read_in_any_order() {
         let mut errors = Errors::default();
-        let args =
-            parse(quote!(name = "rows", crate = some::path, buffer = 2 * N, cancellable,), &mut errors);
+        let args = parse(
+            quote!(name = "rows", inline, crate = some::path, buffer = 2 * N, cancellable,),
+            &mut errors,
+        );
         assert!(errors.is_empty());
         assert!(
             args.cancellable().is_some()
+                && args.is_inline()
                 && args.buffer().is_some()
                 && args.name().is_some()
                 && args.krate().is_some()
@@ -289,6 +318,7 @@ mod tests {
         assert_eq!(nearest("ca"), None);
         assert_eq!(nearest("buffers"), Some("buffer"));
         assert_eq!(nearest("krate"), Some("crate"));
+        assert_eq!(nearest("inlined"), Some("inline"));
         assert_eq!(nearest("local"), None);
         assert_eq!(nearest(""), None);
     }

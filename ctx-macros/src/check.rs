@@ -36,6 +36,7 @@ pub(crate) struct Generator {
 }
 
 /// An argument, by what the body does with it.
+#[derive(Clone)]
 pub(crate) enum Argument {
     /// `self`: the body captures it under this name, as no other can be given to it.
     Receiver(Receiver),
@@ -124,6 +125,8 @@ pub(crate) struct Refused {
 pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     let Source { args, function: Function { mut attrs, vis, mut signature, body }, mut errors } = source;
 
+    inline_without_buffer(&args, &mut errors);
+    inline_without_name(&args, &mut errors);
     attribute_once(&mut attrs, &args, &mut errors);
     asynchronous(&signature, &mut errors);
     not_const(&signature, &mut errors);
@@ -132,7 +135,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     let item = item(&signature, &args, &mut errors);
     let context = context(&signature, &args, &mut errors);
     receiver_owned(&signature, &args, item.as_ref(), &mut errors);
-    arguments_owned(&signature, context, &mut errors);
+    arguments_owned(&signature, context, &args, &mut errors);
     let fallible = item.as_ref().is_some_and(is_result);
     let has_body = !matches!(body, Body::Missing);
     let body = match body {
@@ -184,6 +187,22 @@ fn arguments(inputs: impl IntoIterator<Item = FnArg>, context: Found) -> Vec<Arg
         FnArg::Typed(argument) => Argument::Value(argument),
     });
     arguments.collect()
+}
+
+// The options, one with another.
+
+/// Nothing runs ahead of a consumer that runs the body itself.
+fn inline_without_buffer(args: &Args, errors: &mut Errors) {
+    if let (true, Some(buffer)) = (args.is_inline(), args.buffer_key()) {
+        errors.push(errors::inline_with_buffer(buffer));
+    }
+}
+
+/// Reports list what goes on by itself.
+fn inline_without_name(args: &Args, errors: &mut Errors) {
+    if let (true, Some(name)) = (args.is_inline(), args.name_key()) {
+        errors.push(errors::inline_with_name(name));
+    }
 }
 
 // What the attribute stands on.
@@ -254,18 +273,24 @@ fn item(signature: &Signature, args: &Args, errors: &mut Errors) -> Option<Type>
             errors.push(errors::returns_stream(ty, item));
             item.cloned()
         }
-        Type::Path(path) if path.qself.is_none() && is_ours(&path.path, "Generator", args) => {
+        Type::Path(path) if path.qself.is_none() && is_ours(&path.path, made_type(args), args) => {
             let item = path.path.segments.last().and_then(|last| first_type(&last.arguments));
-            errors.push(errors::returns_generator(ty, item));
+            errors.push(errors::returns_generator(ty, item, args.is_inline()));
             item.cloned()
         }
         _ => {
-            if let Some(borrow) = borrow::find(ty, &signature.generics) {
-                errors.push(errors::borrowed_item(&borrow));
+            let borrow = if args.is_inline() { None } else { borrow::find(ty, &signature.generics) };
+            if let Some(borrow) = borrow {
+                errors.push(errors::borrowed_item(&borrow, args.may_be_inline()));
             }
             Some((**ty).clone())
         }
     }
+}
+
+/// What the attribute puts around the item.
+fn made_type(args: &Args) -> &'static str {
+    if args.is_inline() { "Inline" } else { "Generator" }
 }
 
 /// The arguments of a bound that is a stream: `<Item = u64>`.
@@ -419,9 +444,9 @@ fn remove_marks(signature: &mut Signature) {
     }
 }
 
-/// Checks that `self` is owned.
+/// Checks that `self` is owned, unless the body runs within the borrow.
 fn receiver_owned(signature: &Signature, args: &Args, item: Option<&Type>, errors: &mut Errors) {
-    let Some(receiver) = signature.receiver() else { return };
+    let Some(receiver) = signature.receiver().filter(|_| !args.is_inline()) else { return };
     let borrow = match &receiver.kind {
         ReceiverKind::Reference(_, Some(lifetime), _) if borrow::lasts(lifetime, &signature.generics) => None,
         ReceiverKind::Reference(..) => Some(receiver.to_token_stream()),
@@ -429,12 +454,15 @@ fn receiver_owned(signature: &Signature, args: &Args, item: Option<&Type>, error
         _ => None,
     };
     if let Some(borrow) = borrow {
-        errors.push(errors::borrowed_self(&borrow, signature, receiver, args.is_empty(), item));
+        errors.push(errors::borrowed_self(&borrow, signature, receiver, args, item));
     }
 }
 
 /// Checks that the arguments are owned, all but the context: of that the generator gets a child.
-fn arguments_owned(signature: &Signature, context: Found, errors: &mut Errors) {
+fn arguments_owned(signature: &Signature, context: Found, args: &Args, errors: &mut Errors) {
+    if args.is_inline() {
+        return;
+    }
     for (position, argument) in signature.inputs.iter().enumerate() {
         let FnArg::Typed(argument) = argument else { continue };
         let may_be_context = matches!(context, Found::Unclear) && is_context(&argument.ty, &Args::default());
@@ -446,7 +474,7 @@ fn arguments_owned(signature: &Signature, context: Found, errors: &mut Errors) {
                 Pat::Ident(name) => format!("`{}`", name.ident),
                 _ => "an argument".to_owned(),
             };
-            errors.push(errors::borrowed_argument(&borrow, &name, bare(&argument.ty)));
+            errors.push(errors::borrowed_argument(&borrow, &name, bare(&argument.ty), args.may_be_inline()));
         }
     }
 }

@@ -4,6 +4,8 @@
 //! capture that is not `Send`), and has `mixed_site` hygiene: `co` is no variable that the body could meet. There is no
 //! `unsafe` among them.
 
+mod inline;
+
 use crate::check::{Argument, Generator, Refused, owned};
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
@@ -37,6 +39,9 @@ use syn::{
 //             })
 //     }
 pub(crate) fn generator(generator: &Generator) -> TokenStream {
+    if generator.args().is_inline() {
+        return inline::generator(generator);
+    }
     let span = Span::mixed_site().located_at(generator.ident().span());
     let krate = krate(generator.args().krate(), span);
     let item = generator.item();
@@ -55,8 +60,7 @@ pub(crate) fn generator(generator: &Generator) -> TokenStream {
     let buffer = generator.args().buffer().map(|items| quote_spanned!(span=> .buffer(#items)));
     let body = body(generator, &krate, span);
 
-    // `co` is a borrow, so that a block that outlives the body cannot take it along. The braces around `$item` let go of
-    // what it borrows on the way (a lock's guard) before the wait.
+    let yields = yields(span);
     quote_spanned! {span=>
         #(#attrs)*
         #track_caller
@@ -64,12 +68,21 @@ pub(crate) fn generator(generator: &Generator) -> TokenStream {
             #(#body_attrs)*
             #krate::Generator::builder().name(#name)#buffer.spawn::<#item, _, _>(#context, move |#child, co| async move {
                 #(#rebound)*
-                let co = &co;
-                macro_rules! yield_ {
-                    ($item:expr $(,)?) => { co.yield_({ $item }).await };
-                }
+                #yields
                 #body
             })
+        }
+    }
+}
+
+/// What the body yields with.
+// `co` is a borrow, so that a block that outlives the body cannot take it along. The braces around `$item` let go of what it
+// borrows on the way (a lock's guard) before the wait.
+fn yields(span: Span) -> TokenStream {
+    quote_spanned! {span=>
+        let co = &co;
+        macro_rules! yield_ {
+            ($item:expr $(,)?) => { co.yield_({ $item }).await };
         }
     }
 }
@@ -323,10 +336,15 @@ pub(crate) fn stub(refused: Refused) -> TokenStream {
     let where_clause = &generics.where_clause;
     let body =
         if has_body { quote_spanned!(span=> { ::core::unimplemented!() }) } else { quote_spanned!(span=> ;) };
+    let made = if args.is_inline() {
+        quote_spanned!(span=> #krate::Inline<#item, ::core::future::Ready<()>>)
+    } else {
+        quote_spanned!(span=> #krate::Generator<#item>)
+    };
     quote_spanned! {span=>
         #errors
         #(#attrs)*
         #[allow(unused)]
-        #vis #safety #fn_token #ident #generics(#inputs) -> #krate::Generator<#item> #where_clause #body
+        #vis #safety #fn_token #ident #generics(#inputs) -> #made #where_clause #body
     }
 }

@@ -6,6 +6,7 @@
 mod written;
 
 pub(crate) use self::written::written;
+use crate::args::Args;
 use crate::check::owned;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -131,8 +132,10 @@ pub(crate) fn returns_stream(ty: &Type, item: Option<&Type>) -> Error {
     }
 }
 
-pub(crate) fn returns_generator(ty: &Type, item: Option<&Type>) -> Error {
-    let message = "the return type of a generator is its item: the attribute puts `Generator<..>` around it";
+pub(crate) fn returns_generator(ty: &Type, item: Option<&Type>, inline: bool) -> Error {
+    let made = if inline { "Inline<.., ..>" } else { "Generator<..>" };
+    let message =
+        format_args!("the return type of a generator is its item: the attribute puts `{made}` around it");
     let item = item.map_or_else(|| "u64".to_owned(), written);
     let help = format!("write `-> {item}` (if each item is a generator, name it with a `type` of your own)");
     at(ty, message, help)
@@ -143,9 +146,10 @@ pub(crate) fn returns_impl(ty: &Type) -> Error {
     at(ty, message, "write the type itself, or box it: `Box<dyn .. + Send>`")
 }
 
-pub(crate) fn borrowed_item(borrow: &dyn ToTokens) -> Error {
+pub(crate) fn borrowed_item(borrow: &dyn ToTokens, may_be_inline: bool) -> Error {
     let message = "an item outlives the body that yields it, so it cannot borrow";
-    at(borrow, message, "yield something owned (`String` for `&str`, `Vec<T>` for `&[T]`, an `Arc<T>`)")
+    let help = "yield something owned (`String` for `&str`, `Vec<T>` for `&[T]`, an `Arc<T>`)";
+    at(borrow, message, format_args!("{help}{}", or_inline(may_be_inline)))
 }
 
 // Its arguments.
@@ -179,7 +183,7 @@ pub(crate) fn borrowed_self(
     borrow: &dyn ToTokens,
     signature: &Signature,
     receiver: &Receiver,
-    without_options: bool,
+    args: &Args,
     item: Option<&Type>,
 ) -> Error {
     let name = &signature.ident;
@@ -200,7 +204,7 @@ pub(crate) fn borrowed_self(
         })
         .unzip();
     let (declared, passed) = (declared.concat(), passed.join(", "));
-    let options = if without_options { "" } else { "(..)" };
+    let options = if args.is_empty() { "" } else { "(..)" };
     // Of `self: &Arc<Self>` the clone is an `Arc<Self>`.
     let own = match &receiver.kind {
         ReceiverKind::Typed(_, ty) => match &**ty {
@@ -214,14 +218,24 @@ pub(crate) fn borrowed_self(
     let help = format!(
         "let the generator take `self`, and call it from a wrapper that clones:\n\
          \x20   fn {name}({receiver}{declared}) -> Generator<{item}> {{ self.clone().{owned}({passed}) }}\n\
-         \x20   #[generator{options}] async fn {owned}({own}{declared}) -> {item} {{ .. }}"
+         \x20   #[generator{options}] async fn {owned}({own}{declared}) -> {item} {{ .. }}{}",
+        or_inline(args.may_be_inline())
     );
     at(borrow, message, help)
 }
 
-pub(crate) fn borrowed_argument(borrow: &dyn ToTokens, name: &str, ty: &Type) -> Error {
+pub(crate) fn borrowed_argument(borrow: &dyn ToTokens, name: &str, ty: &Type, may_be_inline: bool) -> Error {
     let message = format!("a generator outlives the call, so it cannot borrow {name}");
-    at(borrow, message, owned_instead(ty))
+    at(borrow, message, format_args!("{}{}", owned_instead(ty), or_inline(may_be_inline)))
+}
+
+/// What a help says besides, where the generator may as well do without a task: then it may borrow.
+fn or_inline(may_be_inline: bool) -> &'static str {
+    if may_be_inline {
+        "\n      (with the option `inline` it may borrow: its body then has no task, and runs in its consumer)"
+    } else {
+        ""
+    }
 }
 
 /// What to take in place of a borrowed `ty`.
@@ -246,7 +260,7 @@ fn owned_instead(ty: &Type) -> String {
 // The options.
 
 /// The options that there are, as the messages list them.
-const OPTIONS: &str = "`cancellable`, `buffer = N`, `name = \"…\"` and `crate = path`";
+const OPTIONS: &str = "`cancellable`, `inline`, `buffer = N`, `name = \"…\"` and `crate = path`";
 
 pub(crate) fn not_an_option(found: &dyn ToTokens) -> Error {
     at(found, "this is not an option of `#[generator]`", format!("the options are {OPTIONS}"))
@@ -278,6 +292,16 @@ pub(crate) fn option_in_parentheses(arguments: &dyn ToTokens, key: &Ident, examp
 
 pub(crate) fn ill_typed_option(value: &dyn ToTokens, key: &Ident, what: &str, example: &str) -> Error {
     at(value, format!("`{key}` takes {what}"), format!("write it as in `{example}`"))
+}
+
+pub(crate) fn inline_with_buffer(buffer: &Ident) -> Error {
+    let message = "an `inline` generator has no buffer: its body runs in its consumer, and never ahead of it";
+    at(buffer, message, "remove `buffer`, or remove `inline`")
+}
+
+pub(crate) fn inline_with_name(name: &Ident) -> Error {
+    let message = "an `inline` generator needs no name: it has no task, and no report lists it";
+    at(name, message, "remove `name`, or remove `inline`")
 }
 
 // The body.

@@ -13,17 +13,18 @@ fn picture(args: TokenStream, item: TokenStream) -> String {
     }
 }
 
-/// With the turbofish of `spawn` on one line, as rustfmt has it.
+/// With the turbofish on one line, as rustfmt has it.
 fn joined(text: &str) -> String {
+    let opens = |line: &str| line.ends_with(".spawn::<") || line.ends_with("::inline::<");
     let (mut joined, mut inside) = (String::new(), false);
     for line in text.lines() {
         if !inside {
             joined.push_str(line);
-            inside = line.ends_with(".spawn::<");
+            inside = opens(line);
         } else if line.trim_start().starts_with('>') {
             joined.truncate(joined.trim_end_matches([',', ' ']).len());
             joined.push_str(line.trim_start());
-            inside = line.ends_with(".spawn::<");
+            inside = opens(line);
         } else {
             joined.push_str(line.trim_start());
             joined.push(' ');
@@ -138,6 +139,26 @@ pictures! {
         pub async unsafe fn r#loop() -> u8 {
             #![allow(unused_mut)]
             yield_!(1);
+        }
+    }
+
+    inline: (cancellable, inline) {
+        async fn words(ctx: &Context, text: &str, keep: impl Fn(&str) -> bool) -> &str {
+            for word in text.split(' ').filter(|word| keep(word)) {
+                yield_!(word);
+            }
+        }
+    }
+
+    inline_method: (cancellable, inline) {
+        async fn rows<R: Read>(&mut self, ctx: &Context, source: R) -> &Row {
+            yield_!(&self.rows[0]);
+        }
+    }
+
+    inline_without_context: (inline) {
+        async fn letters(word: &str) -> char {
+            yield_!('a');
         }
     }
 

@@ -31,6 +31,7 @@ use proc_macro2::TokenStream;
 /// | written | means | if left out |
 /// | --- | --- | --- |
 /// | `cancellable` | the function takes a context, which ends the generator | only the handle ends it |
+/// | `inline` | no task: the body runs in its consumer, and may borrow | a task of its own |
 /// | `buffer = N` | the body may be `N` items ahead of its consumer, and starts at once | 0: nothing runs ahead |
 /// | `name = "…"` | what reports call it | the function's name |
 /// | `crate = path` | where `ctx-runtime` is, if it was renamed or is re-exported | `::ctx_runtime` |
@@ -57,9 +58,18 @@ use proc_macro2::TokenStream;
 ///
 /// A method takes `self`, `self: Arc<Self>` or the like; for one that has only `&self`, a plain method clones and calls it.
 ///
+/// # Inline
+///
+/// With `inline` the function returns an `Inline<T, impl Future>`, and nothing is started: the body runs in the poll of its
+/// consumer, moves only while that asks, and needs no runtime of its own. It may borrow its arguments, `&self` and `&mut self`, and
+/// so may its items; nothing need be `Send` or `'static`. Of a `&Context` a function keeps nothing: it may be gone before the
+/// generator is. A method keeps it no longer than what it borrows besides. (A function without `self` in an `impl` that has parameters
+/// takes its `Context` by value, or names `Self`: else rustc asks for parameters that the attribute cannot see.) It has
+/// neither `buffer` nor `name`.
+///
 /// # Panics
 ///
-/// The function that it makes panics, at the caller's line, outside a tokio runtime, and if there is no memory for the
+/// The function that it makes panics, at the caller's line (but not with `inline`), outside a tokio runtime, and if there is no memory for the
 /// buffer.
 ///
 /// # Examples
@@ -110,6 +120,31 @@ use proc_macro2::TokenStream;
 /// assert_eq!(numbers.next().await, Some(Ok(1)));
 /// assert!(numbers.next().await.is_some_and(|second| second.is_err()));
 /// assert_eq!(numbers.next().await, None);
+/// # }
+/// ```
+///
+/// One that borrows, without a task:
+///
+/// ```
+/// use ctx_runtime::generator;
+///
+/// struct Table(Vec<u64>);
+///
+/// impl Table {
+///     #[generator(inline)]
+///     async fn rows(&self, limit: u64) -> &u64 {
+///         for row in self.0.iter().filter(|row| **row < limit) {
+///             yield_!(row);
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let table = Table(vec![4, 40]);
+/// let mut rows = table.rows(10);
+/// assert_eq!(rows.next().await, Some(&4));
+/// assert_eq!(rows.next().await, None);
 /// # }
 /// ```
 ///

@@ -65,6 +65,12 @@ impl Items for Generator<u64> {
     }
 }
 
+impl<F: Future<Output = ()> + Send + 'static> Items for ctx_runtime::Inline<u64, F> {
+    fn take(&mut self) -> impl Future<Output = Option<u64>> + Send {
+        self.next()
+    }
+}
+
 impl Items for mpsc::Receiver<u64> {
     fn take(&mut self) -> impl Future<Output = Option<u64>> + Send {
         self.recv()

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 const FAR: Duration = Duration::from_hours(1);
 
 pub(crate) fn tables() -> Vec<Table> {
-    vec![handed_over(), buffered(), cancellable()]
+    vec![handed_over(), in_consumer(), buffered(), cancellable()]
 }
 
 pub(crate) fn root() -> (Context, Canceller) {
@@ -42,24 +42,53 @@ fn handed_over() -> Table {
     }
 }
 
-fn unbuffered(what: &'static str, place: Place, in_go: &'static str) -> Row {
-    spawned(what, place, 0, in_go)
-        .by(Peer::AsyncStream, move |times| {
+fn in_consumer() -> Table {
+    Table {
+        title: "Items of a body that runs in its consumer: `inline`",
+        peers: vec![Peer::Ctx, Peer::AsyncStream, Peer::AsynkStrim, Peer::Unfold],
+        ratios: vec![Peer::AsyncStream, Peer::AsynkStrim, Peer::Unfold],
+        rows: vec![
+            inline("an item, `inline`, consumer in a task", Place::Task, root),
+            inline("an item, `inline`, consumer in `block_on`", Place::BlockOn, root),
+            inline("an item, `inline`, below a `with_timeout(1 h)`", Place::Task, under_deadline),
+        ],
+    }
+}
+
+fn inline(what: &'static str, place: Place, parent: fn() -> (Context, Canceller)) -> Row {
+    in_consumers(Row::new(what), place)
+        .by(Peer::Ctx, move |times| {
             place.run(async move {
-                let token = CancellationToken::new();
-                taking(producers::async_stream(&token, Numbers::default()), times).await
+                let (parent, _keep) = parent();
+                taking(producers::ctx_inline(&parent, Numbers::default()), times).await
             })
         })
-        .by(Peer::AsynkStrim, move |times| {
-            place.run(async move { taking(producers::asynk_strim(Numbers::default()), times).await })
-        })
-        .by(Peer::Unfold, move |times| {
-            place.run(async move { taking(producers::unfold(Numbers::default()), times).await })
-        })
+        .goal(Goal::AtMostTimes(1.0, Peer::AsynkStrim))
+        .goal(Goal::AtMostTimes(2.0, Peer::Unfold))
+}
+
+fn unbuffered(what: &'static str, place: Place, in_go: &'static str) -> Row {
+    in_consumers(spawned(what, place, 0, in_go), place)
         .goal(Goal::TimesFaster(15.0, Peer::Go))
         .and_goal(Goal::TimesFaster(12.0, Peer::ByHand))
         .and_goal(Goal::AtMostTimes(1.5, Peer::AsyncStream))
         .goal(Goal::AtMostTimes(1.0, Peer::AsyncStream))
+}
+
+/// By those who have none.
+fn in_consumers(row: Row, place: Place) -> Row {
+    row.by(Peer::AsyncStream, move |times| {
+        place.run(async move {
+            let token = CancellationToken::new();
+            taking(producers::async_stream(&token, Numbers::default()), times).await
+        })
+    })
+    .by(Peer::AsynkStrim, move |times| {
+        place.run(async move { taking(producers::asynk_strim(Numbers::default()), times).await })
+    })
+    .by(Peer::Unfold, move |times| {
+        place.run(async move { taking(producers::unfold(Numbers::default()), times).await })
+    })
 }
 
 fn buffered() -> Table {

@@ -2,7 +2,7 @@
 
 use crate::consumers::Inline;
 use crate::sources::Source;
-use ctx_runtime::{Context, Generator};
+use ctx_runtime::{Context, Generator, generator};
 use futures_util::Stream;
 use futures_util::stream;
 use tokio::select;
@@ -16,6 +16,13 @@ pub(crate) fn ctx(parent: &Context, buffer: usize, mut source: impl Source) -> G
             co.yield_(item).await;
         }
     })
+}
+
+#[generator(cancellable, inline)]
+pub(crate) async fn ctx_inline<S: Source>(parent: &Context, mut source: S) -> u64 {
+    while let Some(item) = source.item().await {
+        yield_!(item);
+    }
 }
 
 pub(crate) fn by_hand(token: &CancellationToken, buffer: usize, source: impl Source) -> mpsc::Receiver<u64> {

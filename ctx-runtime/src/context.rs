@@ -19,9 +19,9 @@ use self::cause::Reason;
 pub use self::cause::{Abandoned, Cause, ContextError, Finished};
 use self::deadline::Deadline;
 pub(crate) use self::lock::Lock;
-use self::tree::{CancellerRef, Kind, Own, Registered, Registration, Wait};
+use self::tree::{CancellerRef, Kind, Own, Registered, Registration};
 pub(crate) use self::tree::{
-    Ended, Hooks, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly,
+    Ended, Hooks, InlineMember, Member, Node, NodeRef, Payload, Wait, Within, discard, is_within, quietly,
 };
 use self::values::Values;
 use crate::loom::Mutex;

@@ -1,15 +1,17 @@
 //! The generator's handle.
 //!
-//! [`builder`] starts one, [`handoff`] runs it, [`end`] says how it ended.
+//! [`builder`] starts one, [`handoff`] runs it, [`end`] says how it ended. [`inline`] is the kind without a task.
 
 mod builder;
 mod end;
 mod handoff;
+mod inline;
 
 pub use self::builder::Builder;
 pub use self::end::{End, Panic};
 use self::handoff::Consumer;
 pub use self::handoff::Yielder;
+pub use self::inline::{Inline, InlineYielder, inline};
 use crate::context::{Context, Ended};
 use futures_core::{FusedStream, Stream};
 use std::fmt;

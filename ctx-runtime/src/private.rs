@@ -1,6 +1,7 @@
 //! What the expansions of the attributes refer to beyond the public names. Not for anybody else.
 
 use crate::context::Context;
+pub use crate::generator::{InlineYielder, inline};
 use std::future::{Future, poll_fn};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;

@@ -41,11 +41,13 @@
     reason = "intrusive lists and shared ownership by count; the rest of the context is safe code"
 )]
 
+mod inline;
 mod marking;
 mod members;
 mod refs;
 mod waiting;
 
+pub(crate) use self::inline::InlineMember;
 use self::members::member;
 pub(crate) use self::members::{Hooks, Member, Within, is_within, is_within_stopped};
 pub(super) use self::refs::Owner;

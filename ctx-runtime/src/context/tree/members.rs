@@ -1,5 +1,6 @@
 //! The generators in the tree: which are alive, where each is found, and whose body this thread polls.
 
+use super::inline::innermost_inline;
 use super::marking::resolve;
 use super::refs::{NodeRef, try_ref};
 use super::waiting::{Queue, Waiter, take_waiter};
@@ -93,6 +94,12 @@ impl Member {
             // A waker that panics was reported by the panic hook, and must not keep the others from waking.
             super::quietly(|| waiter.tell());
         }
+    }
+
+    /// Whether an end was published. The clock is not asked.
+    #[inline]
+    pub(crate) fn has_end(&self) -> bool {
+        self.node.end.is_set()
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -200,10 +207,17 @@ impl Drop for Within {
     }
 }
 
+/// The generator with a task whose body this thread polls, innermost.
+#[inline]
+pub(super) fn innermost() -> Option<NonNull<Member>> {
+    POLLED.with(Cell::get).innermost
+}
+
 /// The node of the generator whose body this thread polls.
 fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
-    let member = POLLED.with(Cell::get).innermost;
-    // SAFETY: alive while the cell is set, by the word of who has set it; and `look` returns before that one does.
+    let with_task = innermost();
+    let member = innermost_inline(with_task).or(with_task);
+    // SAFETY: alive while it is polled, by the word of who has said so; and `look` returns before that one does.
     look(member.map(|member| unsafe { &member.as_ref().node }))
 }
 

@@ -262,7 +262,7 @@ impl Drop for Watch {
         keeper.count.fetch_or(GONE, Ordering::AcqRel);
         keeper.close();
         for node in NodeRef::members(NodeRef::roots()) {
-            // SAFETY: the tree's members are generators.
+            // SAFETY: the members that are alive are generators with a block of this kind (inline ones are none of them).
             let head = unsafe { Head::of(&node) };
             if head.keeper.as_ref().is_some_and(|its| Arc::ptr_eq(its, &keeper)) {
                 orphan(&node, head);
