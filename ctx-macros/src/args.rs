@@ -18,15 +18,31 @@ pub(crate) struct Args {
     is_empty: bool,
 }
 
+/// Where the body runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// In a task.
+    Spawned,
+    /// In its consumer.
+    Inline,
+}
+
 impl Args {
     /// Where `cancellable` is said, if it is.
     pub(crate) fn cancellable(&self) -> Option<Span> {
         self.cancellable
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        match self.inline {
+            Some(_) => Kind::Inline,
+            None => Kind::Spawned,
+        }
+    }
+
     /// Whether the body runs in its consumer.
     pub(crate) fn is_inline(&self) -> bool {
-        self.inline.is_some()
+        self.kind() == Kind::Inline
     }
 
     pub(crate) fn buffer(&self) -> Option<&Expr> {
@@ -97,13 +113,13 @@ const NAME: &str = "name";
 const CRATE: &str = "crate";
 
 /// What the value of an option can be. Only a literal shows its type: for other expressions rustc does the check.
-struct Kind {
+struct Takes {
     what: &'static str,
     example: &'static str,
     accepts: fn(&Expr) -> bool,
 }
 
-const NUMBER_OF_ITEMS: Kind = Kind {
+const NUMBER_OF_ITEMS: Takes = Takes {
     what: "a number of items",
     example: "buffer = 16",
     accepts: |value| match value {
@@ -113,7 +129,7 @@ const NUMBER_OF_ITEMS: Kind = Kind {
     },
 };
 
-const TEXT: Kind = Kind {
+const TEXT: Takes = Takes {
     what: "a string",
     example: "name = \"rows\"",
     accepts: |value| match value {
@@ -122,7 +138,7 @@ const TEXT: Kind = Kind {
     },
 };
 
-const PATH: Kind = Kind {
+const PATH: Takes = Takes {
     what: "the path to `ctx_runtime`, without quotes",
     example: "crate = path::to::ctx_runtime",
     accepts: |value| matches!(value, Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty()),
@@ -192,22 +208,22 @@ fn flag(input: ParseStream<'_>, key: &Ident, faults: &mut dyn FnMut(syn::Error))
 fn value(
     input: ParseStream<'_>,
     key: &Ident,
-    kind: &Kind,
+    takes: &Takes,
     faults: &mut dyn FnMut(syn::Error),
 ) -> syn::Result<Option<Expr>> {
     if input.peek(token::Paren) {
         let arguments = rest_of_option(input)?;
-        faults(errors::option_in_parentheses(&arguments, key, kind.example));
+        faults(errors::option_in_parentheses(&arguments, key, takes.example));
         return Ok(None);
     }
     if input.parse::<Option<Token![=]>>()?.is_none() || input.is_empty() || input.peek(Token![,]) {
-        faults(errors::option_without_value(key, kind.example));
+        faults(errors::option_without_value(key, takes.example));
         skip_to_comma(input)?;
         return Ok(None);
     }
     match input.parse::<Expr>() {
-        Ok(value) if (kind.accepts)(&value) => return Ok(Some(value)),
-        Ok(value) => faults(errors::ill_typed_option(&value, key, kind.what, kind.example)),
+        Ok(value) if (takes.accepts)(&value) => return Ok(Some(value)),
+        Ok(value) => faults(errors::ill_typed_option(&value, key, takes.what, takes.example)),
         Err(error) => {
             faults(error);
             skip_to_comma(input)?;

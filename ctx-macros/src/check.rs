@@ -11,6 +11,7 @@ pub(crate) use self::borrow::owned;
 use crate::args::Args;
 use crate::errors::{self, Errors};
 use crate::parse::{Body, Function, Source};
+use crate::words::Word;
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::{
@@ -32,6 +33,7 @@ pub(crate) struct Generator {
     fallible: bool,
     body_attrs: Vec<Attribute>,
     body: Vec<Stmt>,
+    words: Vec<Word>,
     returns_value: bool,
 }
 
@@ -98,6 +100,11 @@ impl Generator {
         &self.body
     }
 
+    /// Those of the body's macros that it may call.
+    pub(crate) fn words(&self) -> &[Word] {
+        &self.words
+    }
+
     /// Whether some `return` has an expression with it.
     pub(crate) fn returns_value(&self) -> bool {
         self.returns_value
@@ -142,7 +149,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
         Body::Statements { attrs, statements } => {
             let context = context.name(&signature);
             let returns_value =
-                body::check(&statements, fallible, &signature, context.as_deref(), &mut errors);
+                body::check(&statements, args.kind(), fallible, &signature, context.as_deref(), &mut errors);
             Some((attrs, statements, returns_value))
         }
         Body::Broken(error) => {
@@ -160,6 +167,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
         (Some(item), Some((body_attrs, body, returns_value))) if errors.is_empty() => {
             let arguments = arguments(signature.inputs, context);
             let Signature { safety: unsafety, fn_token, ident, generics, .. } = signature;
+            let words = body::words(&body, args.kind());
             Ok(Generator {
                 args,
                 attrs,
@@ -173,6 +181,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
                 fallible,
                 body_attrs,
                 body,
+                words,
                 returns_value,
             })
         }

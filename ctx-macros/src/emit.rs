@@ -7,6 +7,7 @@
 mod inline;
 
 use crate::check::{Argument, Generator, Refused, owned};
+use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::ext::IdentExt;
@@ -60,7 +61,7 @@ pub(crate) fn generator(generator: &Generator) -> TokenStream {
     let buffer = generator.args().buffer().map(|items| quote_spanned!(span=> .buffer(#items)));
     let body = body(generator, &krate, span);
 
-    let yields = yields(span);
+    let words = words(generator, span);
     quote_spanned! {span=>
         #(#attrs)*
         #track_caller
@@ -68,23 +69,41 @@ pub(crate) fn generator(generator: &Generator) -> TokenStream {
             #(#body_attrs)*
             #krate::Generator::builder().name(#name)#buffer.spawn::<#item, _, _>(#context, move |#child, co| async move {
                 #(#rebound)*
-                #yields
+                #words
                 #body
             })
         }
     }
 }
 
-/// What the body yields with.
+/// The macros that the body has.
 // `co` is a borrow, so that a block that outlives the body cannot take it along. The braces around `$item` let go of what it
 // borrows on the way (a lock's guard) before the wait.
-fn yields(span: Span) -> TokenStream {
-    quote_spanned! {span=>
-        let co = &co;
-        macro_rules! yield_ {
-            ($item:expr $(,)?) => { co.yield_({ $item }).await };
-        }
-    }
+fn words(generator: &Generator, span: Span) -> TokenStream {
+    let words = generator.words().iter().map(|word| match word {
+        Word::Yield => quote_spanned! {span=>
+            macro_rules! yield_ {
+                ($item:expr $(,)?) => { co.yield_({ $item }).await };
+            }
+        },
+        Word::YieldAll => quote_spanned! {span=>
+            macro_rules! yield_all {
+                ($items:expr $(,)?) => { co.yield_all($items).await };
+            }
+        },
+        Word::Shield => quote_spanned! {span=>
+            macro_rules! shield {
+                ($section:expr $(,)?) => { co.shield($section).await };
+            }
+        },
+        Word::Defer => quote_spanned! {span=>
+            macro_rules! defer {
+                ($clean_up:expr $(,)?) => { co.defer($clean_up) };
+                ($value:expr, $clean_up:expr $(,)?) => { co.guard($value, $clean_up) };
+            }
+        },
+    });
+    quote_spanned!(span=> let co = &co; #(#words)*)
 }
 
 /// The user's path to the crate, or the usual one.
@@ -293,7 +312,7 @@ fn end(statements: &[Stmt]) -> End {
 }
 
 fn end_of_macro(mac: &Macro) -> End {
-    let known = ["yield_", "todo", "unimplemented", "panic", "unreachable"];
+    let known = ["yield_", "yield_all", "todo", "unimplemented", "panic", "unreachable"];
     if known.iter().any(|name| mac.path.is_ident(name)) { End::Macro } else { End::Unknown }
 }
 
@@ -303,8 +322,8 @@ fn may_break(tokens: TokenStream) -> bool {
     while let Some(token) = tokens.next() {
         let breaks = match token {
             TokenTree::Group(group) => may_break(group.stream()),
-            TokenTree::Ident(word) if word == "break" => true,
-            TokenTree::Ident(word) if word != "yield_" => {
+            TokenTree::Ident(name) if name == "break" => true,
+            TokenTree::Ident(name) if Word::ALL.iter().all(|word| name != word.name()) => {
                 let bang =
                     tokens.next_if(|next| matches!(next, TokenTree::Punct(bang) if bang.as_char() == '!'));
                 bang.is_some() && matches!(tokens.peek(), Some(TokenTree::Group(_)))

@@ -8,11 +8,12 @@ mod written;
 pub(crate) use self::written::written;
 use crate::args::Args;
 use crate::check::owned;
+use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::fmt::Display;
 use syn::ext::IdentExt;
-use syn::{Attribute, Error, FnArg, Ident, Pat, Receiver, ReceiverKind, Signature, Type};
+use syn::{Attribute, Error, FnArg, Ident, Pat, Path, Receiver, ReceiverKind, Signature, Type};
 
 /// The mistakes found so far; a function with several of them hears of all at once.
 #[derive(Debug, Default)]
@@ -327,31 +328,100 @@ pub(crate) fn bare_yield(keyword: syn::Token![yield], value: Option<&dyn ToToken
     )
 }
 
-pub(crate) fn yield_in_closure(path: &syn::Path) -> Error {
-    let message = "`yield_!` in a closure: only the generator's own code can yield";
-    at(
-        path,
-        message,
-        "write a loop in place of the closure, or let it return the item and `yield_!` what it returns",
-    )
+pub(crate) fn word_in_closure(path: &Path, word: Word) -> Error {
+    let (name, Words { given, alone, .. }) = (word.name(), words(word));
+    let message = format!("`{name}!` in a closure: only the generator's own code can {alone}");
+    let help = format!(
+        "write a loop in place of the closure, or let it return the {given} and `{name}!` what it returns"
+    );
+    at(path, message, help)
 }
 
-pub(crate) fn yield_in_function(path: &syn::Path, function: Option<&Ident>) -> Error {
-    let message = "`yield_!` in a function of its own: only the generator's own code can yield";
-    let help = match function {
-        Some(name) => {
-            format!("let `{name}` return the item and `yield_!` what it returns, or give it a `#[generator]`")
+pub(crate) fn word_in_function(path: &Path, word: Word, function: Option<&Ident>) -> Error {
+    let (name, Words { given, alone, .. }) = (word.name(), words(word));
+    let message = format!("`{name}!` in a function of its own: only the generator's own code can {alone}");
+    let function = function.map_or_else(|| "the function".to_owned(), |function| format!("`{function}`"));
+    let or = if word.yields() && function.starts_with('`') { ", or give it a `#[generator]`" } else { "" };
+    at(path, message, format!("let {function} return the {given} and `{name}!` what it returns{or}"))
+}
+
+pub(crate) fn word_in_spawn(path: &Path, word: Word, spawn: &Ident) -> Error {
+    let message = format!("`{}!` in what `{spawn}` is given: it may outlive the generator", word.name());
+    let help = match word {
+        Word::Yield | Word::YieldAll => {
+            "await it in the body (with `join!` for several at once), \
+             or send from it over a channel and `yield_!` what arrives"
         }
-        None => "let the function return the item and `yield_!` what it returns".to_owned(),
+        Word::Shield => "await it in the body, all of it in a `shield!`",
+        Word::Defer => "write the `defer!` into the body, before it",
     };
     at(path, message, help)
 }
 
-pub(crate) fn yield_in_spawn(path: &syn::Path, spawn: &Ident) -> Error {
-    let message = format!("`yield_!` in what `{spawn}` is given: it may outlive the generator");
-    let help = "await it in the body (with `join!` for several at once), \
-                or send from it over a channel and `yield_!` what arrives";
+pub(crate) fn word_in_defer(path: &Path, word: Word) -> Error {
+    let name = word.name();
+    let message = format!("`{name}!` in what `defer!` is given: that runs when the body is gone");
+    let help = match word {
+        Word::Yield | Word::YieldAll => format!("move this `{name}!` out of the `defer!`"),
+        Word::Shield => {
+            "await the future itself: nothing but the time for clean-ups (`grace`) ends one".to_owned()
+        }
+        Word::Defer => "move this one out, and before the other: the last one runs first".to_owned(),
+    };
     at(path, message, help)
+}
+
+pub(crate) fn word_in_inline(path: &Path, word: Word) -> Error {
+    let name = word.name();
+    let (why, or) = match word {
+        Word::Defer => ("no task runs a clean-up when its body is gone", "clean up in the `Drop` of a value"),
+        _ => ("when its consumer is gone, nobody runs the section to its end", "await the future itself"),
+    };
+    at(path, format!("`{name}!` in an `inline` generator: {why}"), format!("remove `inline`, or {or}"))
+}
+
+pub(crate) fn word_without_argument(path: &Path, word: Word) -> Error {
+    let (name, Words { given, example, .. }) = (word.name(), words(word));
+    at(
+        path,
+        format!("`{name}!` needs a {given}").replace(" a i", " an i"),
+        format!("write it as in `{example}`"),
+    )
+}
+
+pub(crate) fn word_with_more_arguments(more: &dyn ToTokens, word: Word) -> Error {
+    let (name, Words { given, each, .. }) = (word.name(), words(word));
+    let takes = match word {
+        Word::Defer => "a clean-up, or a value and its clean-up".to_owned(),
+        _ => format!("one {given}"),
+    };
+    at(more, format!("`{name}!` takes {takes}"), format!("write a `{name}!` for each{each}"))
+}
+
+/// What the messages say of one of the body's macros.
+struct Words {
+    /// What it is given.
+    given: &'static str,
+    /// What only the generator's own code can do.
+    alone: &'static str,
+    example: &'static str,
+    /// What else can be done with several.
+    each: &'static str,
+}
+
+fn words(word: Word) -> Words {
+    let (given, alone, example, each) = match word {
+        Word::Yield => ("item", "yield", "yield_!(item)", ", or yield a tuple"),
+        Word::YieldAll => ("stream", "yield", "yield_all!(rows(table))", ""),
+        Word::Shield => (
+            "future",
+            "be shielded",
+            "shield!(file.sync_all())",
+            ", or one around an async block with all of it",
+        ),
+        Word::Defer => ("clean-up", "defer", "defer!(async move { .. })", " value"),
+    };
+    Words { given, alone, example, each }
 }
 
 pub(crate) fn returns_value(value: &dyn ToTokens) -> Error {

@@ -169,6 +169,23 @@ pictures! {
         }
     }
 
+    macros_of_the_body: (cancellable) {
+        async fn rows(ctx: &Context, conn: Conn, tables: Vec<Table>) -> Row {
+            defer!(async { log("closed").await });
+            let mut conn = defer!(conn, async |conn: Conn| conn.close().await);
+            for table in tables {
+                shield!(conn.lock(&table)).check();
+                yield_all!(table.rows());
+            }
+        }
+    }
+
+    macros_of_others: () {
+        async fn rows() -> Row {
+            hand_on!(Row::default());
+        }
+    }
+
     not_a_function: () {
         struct Row;
     }
