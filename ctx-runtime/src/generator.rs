@@ -6,12 +6,14 @@ mod builder;
 mod end;
 mod handoff;
 mod inline;
+mod local;
 
 pub use self::builder::Builder;
 pub use self::end::{End, Panic};
 use self::handoff::Consumer;
-pub use self::handoff::Yielder;
+pub use self::handoff::{BlockingYielder, Stopped, Yielder};
 pub use self::inline::{Inline, InlineYielder, inline};
+pub use self::local::LocalGenerator;
 use crate::context::{Context, Ended};
 use futures_core::{FusedStream, Stream};
 use std::fmt;

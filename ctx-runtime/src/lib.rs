@@ -10,4 +10,6 @@ pub mod private;
 
 pub use context::{Abandoned, AfterFunc, Canceller, Cause, Context, ContextError, Done, Finished};
 pub use ctx_macros::{generator, test};
-pub use generator::{Builder, End, Generator, Inline, Panic, Yielder};
+pub use generator::{
+    BlockingYielder, Builder, End, Generator, Inline, LocalGenerator, Panic, Stopped, Yielder,
+};

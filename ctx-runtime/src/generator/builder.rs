@@ -1,7 +1,7 @@
 //! A generator without the macro: what it is given before it starts.
 
-use super::Generator;
-use super::handoff::{self, Plan, Ring, Yielder};
+use super::handoff::{self, BlockingYielder, Plan, Ring, Yielder};
+use super::{Generator, LocalGenerator};
 use crate::context::Context;
 use std::borrow::Cow;
 use std::future::Future;
@@ -115,6 +115,81 @@ impl Builder {
         F: FnOnce(Context, Yielder<T>) -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
+        Generator { consumer: handoff::start(ctx, self.plan(Location::caller()), body) }
+    }
+
+    /// Starts a generator whose items and body need not be `Send`, in the current task's `LocalSet`, or in the current `LocalRuntime`.
+    ///
+    /// As [`spawn`](Self::spawn) besides. The body is polled, and dropped, on this thread only. What is given to
+    /// [`Yielder::defer`] is to be `Send` nevertheless.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a `LocalSet` and a `LocalRuntime`, in tokio's words; else as [`spawn`](Self::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    /// use std::rc::Rc;
+    /// use tokio::task::LocalSet;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let set = LocalSet::new();
+    /// let items = set.run_until(async {
+    ///     let text = Rc::new("shared");
+    ///     let mut texts = Generator::builder().spawn_local(&Context::background(), |_, co| async move {
+    ///         co.yield_(Rc::clone(&text)).await;
+    ///     });
+    ///     (texts.next().await, texts.next().await)
+    /// });
+    /// assert_eq!(items.await, (Some(Rc::new("shared")), None));
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn_local<T, F, Fut>(self, ctx: &Context, body: F) -> LocalGenerator<T>
+    where
+        T: 'static,
+        F: FnOnce(Context, Yielder<T>) -> Fut,
+        Fut: Future<Output = ()> + 'static,
+    {
+        LocalGenerator::new(handoff::start_local(ctx, self.plan(Location::caller()), body))
+    }
+
+    /// Starts a generator whose body blocks, on a thread of its own: a walker, a parser, a driver without async.
+    ///
+    /// The thread waits in [`BlockingYielder::yield_`]. It is inside the current runtime, so that the body can start tasks there; it is
+    /// none of the runtime's blocking threads, so a thousand that rest are in nobody's way. When the generator is stopped, or the
+    /// runtime is gone, the next yield says so, and the body is to return: nothing can interrupt it before. The handle's drop does
+    /// not wait for that; [`stop`](Generator::stop) and [`cancel_and_wait`](crate::Canceller::cancel_and_wait) do.
+    ///
+    /// # Panics
+    ///
+    /// If there is no thread to be had; else as [`spawn`](Self::spawn).
+    ///
+    /// # Examples
+    ///
+    /// See [`BlockingYielder`].
+    #[track_caller]
+    pub fn spawn_blocking<T, F>(self, ctx: &Context, body: F) -> Generator<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Context, &BlockingYielder<T>) + Send + 'static,
+    {
+        let is_ahead = self.buffer > 0;
+        // Without a buffer there is one place, for the item that was asked for.
+        let plan = Self { buffer: self.buffer.max(1), ..self }.plan(Location::caller());
+        let name = plan.name.clone();
+        match handoff::start_thread(ctx, plan, is_ahead, body) {
+            Ok(consumer) => Generator { consumer },
+            Err(error) => panic!("no thread for the blocking generator `{name}`: {error}"),
+        }
+    }
+
+    /// What the engine is to know.
+    #[track_caller]
+    fn plan<T>(self, made: &'static Location<'static>) -> Plan<T> {
         let Self { name, buffer, grace } = self;
         let Ok(runtime) = Handle::try_current() else {
             panic!(
@@ -128,7 +203,6 @@ impl Builder {
                 panic!("no memory for the buffer of {buffer} items of the generator `{name}`: {error}")
             }
         };
-        let plan = Plan::new(runtime, name, Location::caller(), ring, grace);
-        Generator { consumer: handoff::start(ctx, plan, body) }
+        Plan::new(runtime, name, made, ring, grace)
     }
 }

@@ -129,15 +129,18 @@ mod models;
 mod ring;
 mod shield;
 mod state;
+mod thread;
 mod yielder;
 
-use self::block::allocate;
+use self::block::{Runs, allocate};
 pub(super) use self::consumer::Consumer;
 use self::driver::Driver;
 use self::ending::{Place, publish, reap, see_to_rest};
 use self::keeper::Keeper;
 pub(super) use self::ring::Ring;
 use self::state::{NOTIFIED, ORPHANED};
+pub(super) use self::thread::start_thread;
+pub use self::thread::{BlockingYielder, Stopped};
 pub use self::yielder::Yielder;
 use super::end::End;
 use crate::context::{Context, NodeRef};
@@ -158,6 +161,7 @@ pub(super) struct Plan<T> {
     pub(super) ring: Option<Box<Ring<T>>>,
     /// How long clean-ups may take, from the body's end.
     pub(super) grace: Duration,
+    runs: Runs,
     /// Where no driver is spawned before there is need of one; the generator is counted in.
     keeper: Option<Arc<Keeper>>,
 }
@@ -170,7 +174,7 @@ impl<T> Plan<T> {
         ring: Option<Box<Ring<T>>>,
         grace: Duration,
     ) -> Self {
-        Self { runtime, name, made, ring, grace, keeper: None }
+        Self { runtime, name, made, ring, grace, runs: Runs::Polled, keeper: None }
     }
 }
 
@@ -196,6 +200,32 @@ where
     consumer
 }
 
+/// Starts the future that `body` returns, in the `LocalSet` of the current task, or what else it is that takes `spawn_local`.
+///
+/// The consumer stays on this thread.
+///
+/// # Panics
+///
+/// If there is none.
+#[track_caller]
+pub(super) fn start_local<T, F>(
+    parent: &Context,
+    plan: Plan<T>,
+    body: impl FnOnce(Context, Yielder<T>) -> F,
+) -> Consumer<T>
+where
+    T: 'static,
+    F: Future<Output = ()> + 'static,
+{
+    // SAFETY: without a keeper; the driver is spawned below, to stay on this thread, and so does the consumer.
+    let (mut consumer, driver) = unsafe { prepare_here(parent, plan, body) };
+    consumer.stay_with(tokio::task::try_id());
+    if let Some(driver) = driver {
+        drop(tokio::task::spawn_local(driver));
+    }
+    consumer
+}
+
 /// A generator that is ready to go, and its driver, unless it has a keeper or is never to run.
 fn prepare<T, F>(
     parent: &Context,
@@ -206,7 +236,24 @@ where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let unfinished = allocate(parent.node(), plan);
+    // SAFETY: all of it is `Send`.
+    unsafe { prepare_here(parent, plan, body) }
+}
+
+/// # Safety
+///
+/// If the items or the body are not `Send`: the plan has no keeper, and consumer and driver stay on this thread.
+unsafe fn prepare_here<T, F>(
+    parent: &Context,
+    plan: Plan<T>,
+    body: impl FnOnce(Context, Yielder<T>) -> F,
+) -> (Consumer<T>, Option<Driver>)
+where
+    T: 'static,
+    F: Future<Output = ()> + 'static,
+{
+    // SAFETY: by the caller's word.
+    let unfinished = unsafe { allocate(parent.node(), plan) };
     let block = unfinished.block.clone();
     let unmade = Unmade(block.node());
     let body = body(parent.on(block.node().clone()), Yielder::new(block.clone()));

@@ -31,6 +31,8 @@ pub(super) struct Head {
     pub(super) state: State,
     /// The block has a ring.
     pub(super) is_buffered: bool,
+    /// The body runs on a thread of its own, which has RUNNING for as long as it lives.
+    pub(super) runs: Runs,
     /// Where the body belongs.
     pub(super) runtime: Handle,
     /// How long clean-ups may take, from the body's end.
@@ -49,6 +51,17 @@ pub(super) struct Head {
     pub(super) clean_ups: Lock<Option<Box<CleanUps>>>,
     /// What whoever has RUNNING has to itself.
     pub(super) turn: UnsafeCell<Turn>,
+}
+
+/// What runs a body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// Whoever takes RUNNING.
+    Polled,
+    /// A thread, which has RUNNING for life, and waits only while the ring is full.
+    Ahead,
+    /// Such a thread that waits until it is asked, too. Its ring has one place.
+    Asked,
 }
 
 /// What goes with RUNNING.
@@ -115,7 +128,7 @@ struct Block<T, F> {
 }
 
 // SAFETY: what is not atomic or behind a lock goes with a bit of the state word, which one thread has at a time; what is in there
-// is `Send` (the body by the bound of `allocate`).
+// is `Send`, or stays on one thread (the body, by the word of who allocates).
 unsafe impl Send for Head {}
 // SAFETY: as above.
 unsafe impl Sync for Head {}
@@ -209,15 +222,20 @@ pub(super) struct Unfinished<T, F> {
 }
 
 /// Makes a block below `parent`.
-pub(super) fn allocate<T, F>(parent: Option<&NodeRef>, plan: Plan<T>) -> Unfinished<T, F>
+///
+/// # Safety
+///
+/// If the body is not `Send`, it is polled and dropped where it was made: the plan has no keeper, and the driver and the consumer stay
+/// there.
+pub(super) unsafe fn allocate<T, F>(parent: Option<&NodeRef>, plan: Plan<T>) -> Unfinished<T, F>
 where
-    T: Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
+    T: 'static,
+    F: Future<Output = ()> + 'static,
 {
-    let Plan { runtime, name, made, ring, grace, keeper } = plan;
+    let Plan { runtime, name, made, ring, grace, runs, keeper } = plan;
     // A body with a buffer starts at once (G3).
     let due = if ring.is_some() { NOTIFIED } else { 0 };
-    let called = if keeper.is_none() { CALLED } else { 0 };
+    let called = if keeper.is_none() || runs != Runs::Polled { CALLED } else { 0 };
     // In two steps, so that it is written where it stays, and not first on the stack.
     let mut room = Box::<Block<T, F>>::new_uninit();
     room.write(Block {
@@ -226,6 +244,7 @@ where
                 member: Member::unlisted(parent, Block::<T, F>::HOOKS, name, made),
                 state: State::new(RUNNING | due | called),
                 is_buffered: ring.is_some(),
+                runs,
                 runtime,
                 keeper,
                 driver: UnsafeCell::new(None),
@@ -453,7 +472,9 @@ pub(super) fn notify(node: &NodeRef) {
     // SAFETY: the node of a generator.
     let head = unsafe { Head::of(node) };
     let before = head.state.set(NOTIFIED);
-    if before & (NOTIFIED | RUNNING | ENDED) == 0 {
+    // A thread of its own has RUNNING while it waits, too.
+    let looks = if head.runs == Runs::Polled { NOTIFIED | RUNNING | ENDED } else { ENDED };
+    if before & looks == 0 {
         // SAFETY: this was the state.
         unsafe { wake_driver(node, head, before) };
     }

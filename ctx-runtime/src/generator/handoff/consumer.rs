@@ -1,6 +1,6 @@
 //! The consumer's end: takes items, and runs the body itself where it may.
 
-use super::block::{Head, Items, Shared, SharedRef, Slot, wake_driver};
+use super::block::{Head, Items, Runs, Shared, SharedRef, Slot, notify, wake_driver};
 use super::ending::{Place, Polled, leave_to_driver, reap, run, see_to_rest};
 use super::ring::Ring;
 use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
@@ -25,7 +25,15 @@ pub(in crate::generator) struct Consumer<T> {
     /// How many items may be taken before the budget is asked again.
     paid: u8,
     asker: Asker,
+    home: Home,
     _items: Items<T>,
+}
+
+/// Where a body may be polled by its consumer.
+enum Home {
+    Runtime,
+    /// In the `LocalSet` of the task that has started it: there is no way to ask for that but by the task itself.
+    Task(Option<tokio::task::Id>),
 }
 
 /// Who was last found to ask from within the generator's runtime.
@@ -53,8 +61,14 @@ impl<T> Consumer<T> {
             context: parent.on(block.into_node()),
             paid: 0,
             asker: Asker { task: None, waker: std::ptr::null() },
+            home: Home::Runtime,
             _items: PhantomData,
         }
+    }
+
+    /// The body is local to the `LocalSet` that `task` is in.
+    pub(super) fn stay_with(&mut self, task: Option<tokio::task::Id>) {
+        self.home = Home::Task(task);
     }
 
     pub(in crate::generator) fn context(&self) -> &Context {
@@ -270,6 +284,7 @@ impl<T> Consumer<T> {
                 Entered::Yes(before) => ready!(unsafe { self.fill(cx, before) }),
                 // SAFETY: there is an end.
                 Entered::Ended => return unsafe { self.left_or_end() },
+                Entered::Busy if self.head().runs == Runs::Asked => ready!(self.knock(cx, ASKED | WAITING)),
                 Entered::Busy => ready!(self.knock(cx, WAITING)),
             }
         }
@@ -407,10 +422,18 @@ impl<T> Consumer<T> {
             return Help::Not;
         }
         // Without a task (`block_on`), or in another one than last time, the runtime is asked.
-        let Some(task) = tokio::task::try_id() else { return self.may_help_blocking() };
+        let task = match (tokio::task::try_id(), &self.home) {
+            (Some(task), _) => task,
+            (None, Home::Runtime) => return self.may_help_blocking(),
+            (None, Home::Task(_)) => return Help::Not,
+        };
         let waker = cx.waker().data();
         if !self.asker.is(task, waker) {
-            if !self.is_inside() {
+            let is_inside = match self.home {
+                Home::Runtime => self.is_inside(),
+                Home::Task(home) => home == Some(task),
+            };
+            if !is_inside {
                 return Help::Not;
             }
             self.asker = Asker { task: Some(task), waker };
@@ -459,8 +482,13 @@ impl<T> Consumer<T> {
     }
 
     fn unblock(&self) {
-        if self.head().state.clear(BLOCKED) & BLOCKED != 0 {
+        if self.head().state.clear(BLOCKED) & BLOCKED == 0 {
+            return;
+        }
+        if self.head().runs == Runs::Polled {
             self.shared().wake_next(self.node());
+        } else {
+            notify(self.node());
         }
     }
 
@@ -482,6 +510,9 @@ impl<T> Consumer<T> {
                 unsafe { wake_driver(self.node(), head, before) };
             }
             return Poll::Ready(());
+        }
+        if wanted & ASKED != 0 && head.runs == Runs::Asked {
+            notify(self.node());
         }
         // What was put into the ring before, nobody tells of any more.
         let has_item = self.shared().ring.as_deref().is_some_and(|ring| !ring.is_empty());

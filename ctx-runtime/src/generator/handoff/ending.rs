@@ -1,7 +1,7 @@
 //! How a generator ends: its body is dropped in its place, inside its runtime and not too deep on the stack; then the end is
 //! published.
 
-use super::block::{Head, poll_body, wake_driver};
+use super::block::{Head, Runs, poll_body, wake_driver};
 use super::clean_up;
 use super::state::{CLOSED, DRIVER, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
 use crate::context::{Context, Ending, NodeRef, Payload, discard, quietly};
@@ -87,7 +87,7 @@ unsafe fn ran_out(node: &NodeRef, polled: Result<Poll<()>, Payload>) {
 }
 
 /// How a generator ends whose body is not to be polled any more.
-fn stopped(node: &NodeRef) -> End {
+pub(super) fn stopped(node: &NodeRef) -> End {
     if node.has_end() { node.cause().map_or(End::Aborted, End::Cancelled) } else { End::Aborted }
 }
 
@@ -121,7 +121,12 @@ pub(super) fn try_reap(node: &NodeRef, head: &Head) {
 
 /// A generator has lost its runtime. Whoever has RUNNING sees that when it gives it back.
 pub(super) fn orphan(node: &NodeRef, head: &Head) {
-    if head.state.set(ORPHANED) & (ENDED | RUNNING) == 0 {
+    let before = head.state.set(ORPHANED);
+    if head.runs != Runs::Polled {
+        // Its thread sees it at its next yield; where it waits in one, now.
+        // SAFETY: this was the state.
+        unsafe { wake_driver(node, head, before) };
+    } else if before & (ENDED | RUNNING) == 0 {
         try_reap(node, head);
     }
 }

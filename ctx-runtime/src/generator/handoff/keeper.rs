@@ -12,11 +12,14 @@
 //!
 //! # The queue
 //!
+//! It is in two parts, an inbox and what was taken out of that, so that a cancel of thousands and who serves them do not meet at each.
 //! While it is not empty it has a *dispatcher*, a task that is spawned by whoever puts the first one in. It sees to a generator that is
 //! alone in the queue itself. Where there are more it spawns a *server*, which takes one after another out, up to a batch, and steps
 //! back to look again later. A destructor that holds up its thread so holds up no other generator, while the runtime has another
-//! thread: the dispatcher stands where any of them finds it. (The server stands where only the thread that has spawned it does, until
-//! that takes up its next task: tokio's LIFO slot is stolen by nobody. That is why it is not the server that calls the next one.)
+//! thread: the dispatcher stands where any of them finds it. The server stands where only the thread that has spawned it does, until
+//! that takes up its next task: tokio's LIFO slot is stolen by nobody. That is why it is not the server that calls the next one; and
+//! why, where a second generator comes before the first was seen to, a second dispatcher is spawned: it pushes the first out of
+//! that slot. (A task that cancels a hundred thousand keeps its thread for some milliseconds.)
 //!
 //! # The count
 //!
@@ -38,7 +41,7 @@ use super::block::Head;
 use super::driver::Driver;
 use super::ending::{Place, orphan, reap, see_to_rest};
 use super::state::{CALLED, ENDED, Entered, ORPHANED, RUNNING};
-use crate::context::NodeRef;
+use crate::context::{Lock, NodeRef};
 use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::collections::VecDeque;
@@ -63,16 +66,19 @@ pub(super) struct Keeper {
     count: AtomicUsize,
     /// Of the watch. Written before `KNOWN` is set.
     watch: OnceLock<Waker>,
-    queue: Mutex<Queue>,
+    /// Those that were called for; behind a lock of its own, which a cancel of thousands takes for each.
+    inbox: Lock<Inbox>,
+    /// What was taken out of the inbox, for the servers.
+    queue: Mutex<VecDeque<NodeRef>>,
     /// What takes the place of the runtime in loom's models: a thread of theirs runs what is spawned.
     #[cfg(all(test, loom))]
     spawned: super::models::Spawned,
 }
 
 #[derive(Default)]
-struct Queue {
+struct Inbox {
     nodes: VecDeque<NodeRef>,
-    has_dispatcher: bool,
+    dispatchers: u8,
 }
 
 impl Keeper {
@@ -80,7 +86,8 @@ impl Keeper {
         Self {
             count: AtomicUsize::new(ENTRY),
             watch: OnceLock::new(),
-            queue: Mutex::new(Queue::default()),
+            inbox: Lock::new(Inbox::default()),
+            queue: Mutex::new(VecDeque::new()),
             #[cfg(all(test, loom))]
             spawned: super::models::Spawned::default(),
         }
@@ -109,16 +116,18 @@ impl Keeper {
 
     /// Has a generator of this keeper seen to by its own runtime. `CALLED` was just set.
     pub(super) fn call(self: &Arc<Self>, node: NodeRef, runtime: &Handle) {
-        let mut queue = self.queue.lock();
+        let mut inbox = self.inbox.lock();
         if self.is_gone() {
             // It is ended by the watch; or has ended, if that had nobody to watch.
-            drop(queue);
+            drop(inbox);
             return;
         }
-        queue.nodes.push_back(node);
-        let has_dispatcher = mem::replace(&mut queue.has_dispatcher, true);
-        drop(queue);
-        if !has_dispatcher {
+        inbox.nodes.push_back(node);
+        // The second one makes the first go where any thread of the runtime finds it.
+        let is_due = inbox.dispatchers == 0 || (inbox.dispatchers == 1 && inbox.nodes.len() == 2);
+        inbox.dispatchers += u8::from(is_due);
+        drop(inbox);
+        if is_due {
             spawn(Server::Dispatching(Arc::clone(self)), runtime);
         }
     }
@@ -126,24 +135,33 @@ impl Keeper {
     /// What the dispatcher finds.
     fn look(&self) -> Found {
         let mut queue = self.queue.lock();
-        if queue.nodes.len() > 1 {
-            // SAFETY: only generators are called for.
-            let runtime = |node| unsafe { Head::of(node) }.runtime.clone();
-            return queue.nodes.front().map(runtime).map_or(Found::Nothing, Found::Several);
+        if queue.len() < 2 {
+            let mut inbox = self.inbox.lock();
+            queue.append(&mut inbox.nodes);
+            if queue.len() < 2 {
+                // It goes, and who puts the next one in spawns another.
+                inbox.dispatchers -= 1;
+                return queue.pop_front().map_or(Found::Nothing, Found::One);
+            }
         }
-        // From now on who puts one in spawns another dispatcher.
-        queue.has_dispatcher = false;
-        queue.nodes.pop_front().map_or(Found::Nothing, Found::One)
+        // SAFETY: only generators are called for.
+        let runtime = |node| unsafe { Head::of(node) }.runtime.clone();
+        queue.front().map(runtime).map_or(Found::Nothing, Found::Several)
     }
 
     fn take(&self) -> Option<NodeRef> {
-        self.queue.lock().nodes.pop_front()
+        let mut queue = self.queue.lock();
+        if queue.is_empty() {
+            mem::swap(&mut *queue, &mut self.inbox.lock().nodes);
+        }
+        queue.pop_front()
     }
 
     /// Nobody is served any more. What is in the queue is let go of, as it refers to the keeper.
     fn close(&self) {
-        let nodes = mem::take(&mut self.queue.lock().nodes);
-        drop(nodes);
+        let nodes = mem::take(&mut self.inbox.lock().nodes);
+        let taken = mem::take(&mut *self.queue.lock());
+        drop((nodes, taken));
     }
 }
 
