@@ -5,8 +5,11 @@
 use ctx_runtime::{Context, End, generator};
 use futures_util::stream::{self, Stream, StreamExt};
 use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 async fn all<T>(items: impl Stream<Item = T>) -> Vec<T> {
@@ -308,6 +311,23 @@ mod defer {
         said.sort_unstable();
         assert_eq!(said, ["deferred", "guarded"]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn has_the_grace_that_the_option_gives() {
+        const TICK: Duration = Duration::from_secs(1);
+
+        #[generator(grace = TICK * ticks, name = "slow")]
+        async fn slow(ticks: u32) -> u8 {
+            defer!(pending());
+            yield_!(1);
+        }
+
+        let mut items = slow(3);
+        assert_eq!(items.next().await, Some(1));
+        let asked = tokio::time::Instant::now();
+        items.stop().await;
+        assert_eq!(asked.elapsed().as_secs(), 3);
+    }
 }
 
 mod macros_of_others {
@@ -349,5 +369,287 @@ mod macros_of_others {
         }
 
         assert_eq!(all(own()).await, [3]);
+    }
+}
+
+mod local {
+    use super::*;
+    use ctx_runtime::LocalGenerator;
+    use std::cell::{Cell, RefCell};
+    use tokio::task::LocalSet;
+
+    #[tokio::test]
+    async fn holds_and_yields_what_may_not_leave_its_thread() {
+        #[generator(cancellable, local, buffer = 1, name = "shared")]
+        async fn shared(ctx: &Context, text: Rc<str>, times: usize) -> Rc<str> {
+            let seen = Rc::new(Cell::new(0));
+            while seen.get() < times {
+                seen.set(seen.get() + 1);
+                tokio::task::yield_now().await;
+                yield_!(Rc::clone(&text));
+            }
+            assert!(!ctx.is_done());
+        }
+
+        LocalSet::new()
+            .run_until(async {
+                let items: LocalGenerator<Rc<str>> = shared(&Context::background(), "a".into(), 2);
+                assert_eq!(items.name(), "shared");
+                assert_eq!(all(items).await, ["a".into(), "a".into()]);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn ends_with_its_context_and_has_clean_ups() {
+        #[generator(cancellable, local)]
+        async fn rests(ctx: Context, log: Log) -> Rc<u64> {
+            defer!(async move { say(&log, "bye") });
+            let number = Rc::new(7);
+            yield_!(shield!(async { Rc::clone(&number) }));
+            pending().await
+        }
+
+        LocalSet::new()
+            .run_until(async {
+                let (log, (ctx, stop)) = (Log::default(), Context::background().with_cancel());
+                let mut items = rests(ctx, Arc::clone(&log));
+                assert_eq!(items.next().await, Some(Rc::new(7)));
+                stop.cancel();
+                assert_eq!(items.next().await, None);
+                assert!(matches!(items.stop().await, End::Cancelled(_)));
+                assert_eq!(said(&log), ["bye"]);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn recurses_and_takes_question_marks() {
+        #[generator(local)]
+        async fn walk(tree: Tree, seen: Rc<RefCell<Vec<u64>>>) -> Result<u64, String> {
+            seen.borrow_mut().push(tree.0);
+            yield_!(Ok(tree.0));
+            for branch in tree.1 {
+                yield_all!(walk(branch, Rc::clone(&seen)));
+            }
+            Err("no more".to_owned()).or_else(|none| if tree.0 == 0 { Err(none) } else { Ok(()) })?;
+        }
+
+        LocalSet::new()
+            .run_until(async {
+                let seen = Rc::default();
+                let mut items = all(walk(tree(), Rc::clone(&seen))).await;
+                assert_eq!(items.pop(), Some(Err("no more".to_owned())));
+                assert_eq!(items, [Ok(0), Ok(1), Ok(2), Ok(3), Ok(4)]);
+                assert_eq!(*seen.borrow(), [0, 1, 2, 3, 4]);
+            })
+            .await;
+    }
+}
+
+mod blocking {
+    use super::*;
+    use std::io;
+    use std::num::ParseIntError;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn its_body_is_plain_code_on_a_thread_of_its_own() {
+        #[generator(blocking)]
+        fn squares(limit: u64, caller: std::thread::ThreadId) -> u64 {
+            assert_ne!(std::thread::current().id(), caller);
+            for n in 0..limit {
+                yield_!(n * n);
+            }
+        }
+
+        assert_eq!(all(squares(4, std::thread::current().id())).await, [0, 1, 4, 9]);
+    }
+
+    #[tokio::test]
+    async fn takes_arguments_self_and_options_as_the_others_do() {
+        struct Table {
+            rows: Vec<u64>,
+        }
+
+        impl Table {
+            #[generator(cancellable, blocking, buffer = extra, name = "rows")]
+            fn rows(mut self, ctx: &Context, extra: usize, (_, last): (u64, u64)) -> u64 {
+                self.rows.push(last);
+                assert!(!ctx.is_done());
+                for row in self.rows {
+                    yield_!(row);
+                }
+            }
+        }
+
+        let rows = Table { rows: vec![1, 2] }.rows(&Context::background(), 4, (0, 3));
+        assert_eq!(rows.name(), "rows");
+        assert_eq!(all(rows).await, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_yield_leaves_the_body_when_the_generator_is_stopped() {
+        struct Gone(mpsc::Sender<u64>, u64);
+
+        impl Drop for Gone {
+            fn drop(&mut self) {
+                let _ = self.0.send(self.1);
+            }
+        }
+
+        #[generator(blocking)]
+        fn endless(gone: mpsc::Sender<u64>) -> u64 {
+            let mut gone = Gone(gone, 0);
+            loop {
+                yield_!(gone.1);
+                gone.1 += 1;
+            }
+        }
+
+        let (gone, is_gone) = mpsc::channel();
+        let mut items = endless(gone);
+        assert_eq!((items.next().await, items.next().await), (Some(0), Some(1)));
+        assert!(matches!(items.stop().await, End::Cancelled(_)));
+        assert_eq!(is_gone.try_iter().collect::<Vec<_>>(), [1]);
+    }
+
+    #[tokio::test]
+    async fn a_yield_in_a_loop_in_a_loop_leaves_both() {
+        #[generator(cancellable, blocking)]
+        fn pairs(ctx: &Context, log: Log) -> (u64, u64) {
+            for a in 0.. {
+                for b in 0..2 {
+                    yield_!((a, b));
+                }
+                say(&log, "inner loop over");
+            }
+        }
+
+        let (log, (ctx, stop)) = (Log::default(), Context::background().with_cancel());
+        let mut items = pairs(&ctx, Arc::clone(&log));
+        assert_eq!(items.next().await, Some((0, 0)));
+        stop.cancel();
+        assert_eq!(items.next().await, None);
+        items.stop().await;
+        assert!(said(&log).is_empty());
+    }
+
+    #[generator(blocking)]
+    fn numbers(texts: &'static str) -> Result<u64, ParseIntError> {
+        for text in texts.split(' ') {
+            match text {
+                "end" => return,
+                "ok" => return Ok(()),
+                "skip" => yield_!(text.parse()),
+                "last" => return Err(text.parse::<u64>().unwrap_err()),
+                _ => yield_!(Ok(text.parse()?)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn results_end_with_an_error_and_without_one() {
+        let taken = |texts| async move {
+            all(numbers(texts)).await.into_iter().map(|item| item.ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(taken("1 two 3").await, [Some(1), None]);
+        assert_eq!(taken("1 skip 3").await, [Some(1), None, Some(3)]);
+        assert_eq!(taken("1 end 3").await, [Some(1)]);
+        assert_eq!(taken("1 ok 3").await, [Some(1)]);
+        assert_eq!(taken("1 last 3").await, [Some(1), None]);
+        assert_eq!(taken("1 2 3").await, [Some(1), Some(2), Some(3)]);
+    }
+
+    #[tokio::test]
+    async fn results_through_an_alias_in_an_endless_loop() {
+        #[generator(blocking)]
+        fn numbers() -> io::Result<u64> {
+            let mut n = 0;
+            loop {
+                yield_!(Ok(n));
+                n += 1;
+                if n > 1 {
+                    Err(io::Error::other("enough"))?;
+                }
+            }
+        }
+
+        let items = all(numbers()).await;
+        assert_eq!(
+            items.iter().map(|item| item.as_ref().ok().copied()).collect::<Vec<_>>(),
+            [Some(0), Some(1), None]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_stopped_one_of_results_yields_no_error() {
+        #[generator(blocking)]
+        fn endless(log: Log) -> Result<u64, ParseIntError> {
+            loop {
+                yield_!(Ok(1));
+                say(&log, "round");
+            }
+        }
+
+        let log = Log::default();
+        let mut items = endless(Arc::clone(&log));
+        assert_eq!(items.next().await, Some(Ok(1)));
+        items.cancel();
+        assert_eq!(items.next().await, None);
+        assert!(matches!(items.stop().await, End::Cancelled(_)));
+        assert!(said(&log).is_empty());
+    }
+
+    #[tokio::test]
+    async fn macros_of_others_may_yield_but_names_are_not_in_the_way() {
+        macro_rules! twice {
+            ($item:expr) => {{
+                yield_!($item);
+                yield_!($item)
+            }};
+        }
+
+        #[generator(blocking)]
+        fn count(co: u64, body: u64, item: u64) -> Result<u64, u64> {
+            let result = co + item;
+            twice!(Ok(body));
+            'body: loop {
+                yield_!(Ok(result));
+                break 'body;
+            }
+            return Err(co);
+        }
+
+        assert_eq!(all(count(1, 2, 3)).await, [Ok(2), Ok(2), Ok(4), Err(1)]);
+    }
+
+    #[tokio::test]
+    async fn its_last_expression_may_be_anything_without_a_value() {
+        #[generator(blocking)]
+        fn either(first: bool) -> u64 {
+            match first {
+                true => yield_!(1),
+                false => yield_!(2),
+            }
+        }
+        #[generator(blocking)]
+        fn one() -> u64 {
+            yield_!(3)
+        }
+
+        assert_eq!(all(either(true)).await, [1]);
+        assert_eq!(all(either(false)).await, [2]);
+        assert_eq!(all(one()).await, [3]);
+    }
+
+    #[test]
+    fn outside_a_runtime_it_panics() {
+        #[generator(blocking)]
+        fn one() -> u64 {
+            yield_!(1);
+        }
+
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(one()))).is_err());
     }
 }

@@ -10,8 +10,8 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{
-    Attribute, Expr, ExprAsync, ExprCall, ExprClosure, ExprMethodCall, ExprReturn, ExprYield, Ident,
-    ImplItemFn, Item, ItemFn, Macro, Path, Signature, Stmt, Token,
+    Attribute, Expr, ExprAsync, ExprAwait, ExprCall, ExprClosure, ExprMethodCall, ExprReturn, ExprYield,
+    Ident, ImplItemFn, Item, ItemFn, Macro, Path, Signature, Stmt, Token,
 };
 
 /// `context` is how an expression refers to the generator's context. Tells whether some `return` has an expression with
@@ -39,7 +39,7 @@ pub(super) fn check(
     }
     let seen = walk.seen;
     if !seen.may_yield {
-        errors.push(errors::no_yield(signature, context));
+        errors.push(errors::no_yield(signature, kind, context));
     }
     if fallible {
         ends_without_result(body, errors);
@@ -54,7 +54,11 @@ pub(super) fn words(body: &[Stmt], kind: Kind) -> Vec<Word> {
         called.look_at(statement.to_token_stream());
     }
     let is_needed = |word: &Word| {
-        let is_there = kind != Kind::Inline || word.yields();
+        let is_there = match kind {
+            Kind::Spawned | Kind::Local => true,
+            Kind::Inline => word.yields(),
+            Kind::Blocking => false,
+        };
         *word == Word::Yield || is_there && (called.others || called.words.contains(word))
     };
     Word::ALL.into_iter().filter(is_needed).collect()
@@ -133,6 +137,8 @@ enum Place {
     Body,
     /// A closure's, which is not async.
     Closure,
+    /// An async block's in a body that is not async.
+    Async,
     Function(Option<Ident>),
     /// That of what was handed to another to run.
     Elsewhere(Runner),
@@ -182,23 +188,29 @@ impl Walk<'_> {
         self.handed_to = handed_to;
     }
 
-    /// Where the code of an async block or closure runs: in the body, whatever it was passed through, unless it was handed to another.
+    /// Where the code of an async block or closure runs: in the body, whatever it was passed through, unless it was handed to
+    /// another, or the body is not async.
     fn place_of_async(&self) -> Option<Place> {
         match (&self.place, &self.handed_to) {
-            (Place::Body | Place::Closure, Some(runner)) => Some(Place::Elsewhere(runner.clone())),
-            (Place::Body | Place::Closure, None) => Some(Place::Body),
             (Place::Function(_) | Place::Elsewhere(_), _) => None,
+            (_, Some(runner)) => Some(Place::Elsewhere(runner.clone())),
+            (_, None) if self.kind == Kind::Blocking => Some(Place::Async),
+            (_, None) => Some(Place::Body),
         }
     }
 
     /// One of the body's own macros.
     fn word(&mut self, word: Word, mac: &Macro) {
         self.seen.may_yield |= word.yields();
+        let arguments = self.expressions_of(&mac.tokens);
         match self.kind {
             Kind::Inline if !word.yields() => self.errors.push(errors::word_in_inline(&mac.path, word)),
+            Kind::Blocking if word != Word::Yield => {
+                self.errors.push(errors::word_in_blocking(&mac.path, word, &mac.tokens));
+            }
             _ => self.word_in_body(word, &mac.path),
         }
-        let Some(arguments) = self.expressions_of(&mac.tokens) else { return };
+        let Some(arguments) = arguments else { return };
         self.number_of_arguments(word, &mac.path, &arguments);
         match (word, arguments.last()) {
             (Word::Defer, Some(clean_up)) => {
@@ -215,10 +227,14 @@ impl Walk<'_> {
             Place::Body => {}
             // It waits for nothing.
             Place::Closure if word == Word::Defer => {}
+            Place::Closure if self.kind == Kind::Blocking => {
+                self.errors.push(errors::yield_in_blocking_closure(path));
+            }
             Place::Closure => self.errors.push(errors::word_in_closure(path, word)),
+            Place::Async => self.errors.push(errors::yield_in_async_block(path)),
             Place::Function(name) => self.errors.push(errors::word_in_function(path, word, name.as_ref())),
             Place::Elsewhere(Runner::Spawn(spawn)) => {
-                self.errors.push(errors::word_in_spawn(path, word, spawn));
+                self.errors.push(errors::word_in_spawn(path, word, spawn, self.kind));
             }
             Place::Elsewhere(Runner::Defer) => self.errors.push(errors::word_in_defer(path, word)),
         }
@@ -275,7 +291,9 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_expr_closure(&mut self, closure: &'ast ExprClosure) {
         let place = match (&closure.asyncness, &self.place, &self.handed_to) {
             (Some(_), ..) => self.place_of_async(),
-            (None, Place::Body | Place::Closure, Some(runner)) => Some(Place::Elsewhere(runner.clone())),
+            (None, Place::Body | Place::Closure | Place::Async, Some(runner)) => {
+                Some(Place::Elsewhere(runner.clone()))
+            }
             (None, Place::Body, None) => Some(Place::Closure),
             (None, ..) => None,
         };
@@ -285,6 +303,14 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_expr_async(&mut self, block: &'ast ExprAsync) {
         let place = self.place_of_async();
         self.within(place, |walk| walk.visit_block(&block.block));
+    }
+
+    /// Checks that a body that is not async does not wait as one that is; what has its own `async` may.
+    fn visit_expr_await(&mut self, wait: &'ast ExprAwait) {
+        if self.returns && self.kind == Kind::Blocking {
+            self.errors.push(errors::await_in_blocking(wait.await_token));
+        }
+        self.visit_expr(&wait.base);
     }
 
     fn visit_expr_call(&mut self, call: &'ast ExprCall) {

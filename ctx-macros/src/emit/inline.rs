@@ -54,7 +54,8 @@ pub(super) fn generator(generator: &Generator) -> TokenStream {
         (generator.vis(), generator.unsafety(), generator.fn_token(), generator.ident());
     let Head { generics, arguments: inputs, item, bound } = head(generator, span);
     let where_clause = &generics.where_clause;
-    let Arguments { parameters, context, child, rebound } = &arguments(&inputs, &krate, span);
+    let Arguments { parameters, context, child, rebound } =
+        &arguments(&inputs, generator.args(), &krate, span);
 
     let body_attrs = generator.body_attrs();
     let name = LitStr::new(&generator.ident().unraw().to_string(), span);

@@ -1,0 +1,18 @@
+//! A closure that makes the item; loops, with labels of their own.
+
+use ctx_runtime::generator;
+
+#[generator(blocking)]
+pub fn count() -> u64 {
+    let double = |n: u64| 2 * n;
+    'body: for n in (0..9).map(double) {
+        loop {
+            match n {
+                4 => continue 'body,
+                8 => break 'body,
+                n => yield_!(n),
+            }
+            break;
+        }
+    }
+}
