@@ -550,9 +550,8 @@ mod blocking {
 
     #[tokio::test]
     async fn results_end_with_an_error_and_without_one() {
-        let taken = |texts| async move {
-            all(numbers(texts)).await.into_iter().map(|item| item.ok()).collect::<Vec<_>>()
-        };
+        let taken =
+            |texts| async move { all(numbers(texts)).await.into_iter().map(Result::ok).collect::<Vec<_>>() };
         assert_eq!(taken("1 two 3").await, [Some(1), None]);
         assert_eq!(taken("1 skip 3").await, [Some(1), None, Some(3)]);
         assert_eq!(taken("1 end 3").await, [Some(1)]);
@@ -616,7 +615,9 @@ mod blocking {
             twice!(Ok(body));
             'body: loop {
                 yield_!(Ok(result));
-                break 'body;
+                if item > 0 {
+                    break 'body;
+                }
             }
             return Err(co);
         }
@@ -628,10 +629,7 @@ mod blocking {
     async fn its_last_expression_may_be_anything_without_a_value() {
         #[generator(blocking)]
         fn either(first: bool) -> u64 {
-            match first {
-                true => yield_!(1),
-                false => yield_!(2),
-            }
+            if first { yield_!(1) } else { yield_!(2) }
         }
         #[generator(blocking)]
         fn one() -> u64 {

@@ -295,7 +295,7 @@ fn asynchronous(signature: &Signature, args: &Args, errors: &mut Errors) {
 }
 
 fn blocking_is_not_asynchronous(signature: &Signature, args: &Args, errors: &mut Errors) {
-    if let (Some(asyncness), Some(_)) = (&signature.asyncness, args.blocking_key()) {
+    if let (Some(asyncness), Some(_)) = (signature.asyncness, args.blocking_key()) {
         errors.push(errors::blocking_async(asyncness));
     }
 }

@@ -66,7 +66,7 @@ fn with_builder(generator: &Generator, kind: Kind) -> TokenStream {
     let name = name(generator, span);
     let buffer = generator.args().buffer().map(|items| quote_spanned!(span=> .buffer(#items)));
     let grace = generator.args().grace().map(|limit| quote_spanned!(span=> .grace(#limit)));
-    let (made, spawn) = match kind {
+    let (made, start) = match kind {
         Kind::Local => {
             (quote_spanned!(span=> LocalGenerator), quote_spanned!(span=> spawn_local::<#item, _, _>))
         }
@@ -77,23 +77,19 @@ fn with_builder(generator: &Generator, kind: Kind) -> TokenStream {
             (quote_spanned!(span=> Generator), quote_spanned!(span=> spawn::<#item, _, _>))
         }
     };
-    let body = match kind {
-        Kind::Blocking => {
-            let body = blocking::body(generator, &krate, span);
-            quote_spanned!(span=> { #(#rebound)* #body })
-        }
-        _ => {
-            let (words, body) = (words(generator, span), body(generator, &krate, span));
-            quote_spanned!(span=> async move { #(#rebound)* #words #body })
-        }
+    let body = if kind == Kind::Blocking {
+        let body = blocking::body(generator, &krate, span);
+        quote_spanned!(span=> { #(#rebound)* #body })
+    } else {
+        let (words, body) = (words(generator, span), body(generator, &krate, span));
+        quote_spanned!(span=> async move { #(#rebound)* #words #body })
     };
-
     quote_spanned! {span=>
         #(#attrs)*
         #track_caller
         #vis #unsafety #fn_token #ident #generics(#(#parameters),*) -> #krate::#made<#item> #where_clause {
             #(#body_attrs)*
-            #krate::Generator::builder().name(#name)#buffer #grace.#spawn(#context, move |#child, co| #body)
+            #krate::Generator::builder().name(#name)#buffer #grace.#start(#context, move |#child, co| #body)
         }
     }
 }

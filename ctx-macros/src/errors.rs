@@ -113,7 +113,7 @@ pub(crate) fn not_async(signature: &Signature, may_be_blocking: bool) -> Error {
     )
 }
 
-pub(crate) fn blocking_async(asyncness: &syn::Token![async]) -> Error {
+pub(crate) fn blocking_async(asyncness: syn::Token![async]) -> Error {
     let message = "a `blocking` generator is not `async`: its body is plain code, on a thread of its own";
     at(asyncness, message, "remove `async`, or remove `blocking`")
 }
@@ -433,8 +433,8 @@ pub(crate) fn word_in_blocking(path: &Path, word: Word, given: &TokenStream) -> 
             let given = if given.is_empty() { "items".to_owned() } else { written(given) };
             let why = "a stream is awaited, and its body is not `async`";
             let help = format!(
-                "write `for item in {given} {{ yield_!(item) }}`, or, if that is a generator,\n\
-                 \x20     `while let Some(item) = items.blocking_next() {{ yield_!(item) }}`"
+                "write `for item in {given} {{ yield_!(item); }}`, or, if that is a generator,\n\
+                 \x20     `while let Some(item) = items.blocking_next() {{ yield_!(item); }}`"
             );
             (why, help)
         }

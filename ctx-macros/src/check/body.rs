@@ -317,7 +317,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
         let Expr::Path(function) = &*call.func else { return visit::visit_expr_call(self, call) };
         match function.path.segments.last() {
             Some(last) if is_spawn(&last.ident) => {
-                self.hand_to(Runner::Spawn(last.ident.clone()), &call.args)
+                self.hand_to(Runner::Spawn(last.ident.clone()), &call.args);
             }
             _ => visit::visit_expr_call(self, call),
         }

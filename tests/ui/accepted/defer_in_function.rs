@@ -5,6 +5,7 @@ use ctx_runtime::generator;
 #[generator]
 pub async fn count() -> u64 {
     async fn bye(n: u64) {
+        tokio::task::yield_now().await;
         println!("bye {n}");
     }
     defer!(bye(0));

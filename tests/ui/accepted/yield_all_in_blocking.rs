@@ -5,7 +5,7 @@ use ctx_runtime::generator;
 #[generator(blocking)]
 pub fn count() -> u64 {
     for n in 0..3 {
-        yield_!(n)
+        yield_!(n);
     }
 }
 
@@ -13,6 +13,6 @@ pub fn count() -> u64 {
 pub fn again() -> u64 {
     let mut numbers = count();
     while let Some(n) = numbers.blocking_next() {
-        yield_!(n)
+        yield_!(n);
     }
 }

@@ -6,13 +6,12 @@ use ctx_runtime::generator;
 pub fn count() -> u64 {
     let double = |n: u64| 2 * n;
     'body: for n in (0..9).map(double) {
-        loop {
-            match n {
+        for item in [n, n + 1] {
+            match item {
                 4 => continue 'body,
                 8 => break 'body,
-                n => yield_!(n),
+                item => yield_!(item),
             }
-            break;
         }
     }
 }
