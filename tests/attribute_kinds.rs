@@ -518,7 +518,7 @@ mod blocking {
     async fn a_yield_in_a_loop_in_a_loop_leaves_both() {
         #[generator(cancellable, blocking)]
         fn pairs(ctx: &Context, log: Log) -> (u64, u64) {
-            for a in 0.. {
+            for a in 0..3 {
                 for b in 0..2 {
                     yield_!((a, b));
                 }

@@ -16,7 +16,7 @@ mod words;
 
 use proc_macro2::TokenStream;
 
-/// Makes a generator of an `async fn` whose return type is the item.
+/// Makes a generator of an `async fn`, or of a plain `fn` that blocks, whose return type is the item.
 ///
 /// What is written `async fn rows(ctx: &Context, table: Table) -> Row` becomes
 /// `fn rows(ctx: &Context, table: Table) -> Generator<Row>`. To call it starts a task, which runs the body when an item is
@@ -32,12 +32,16 @@ use proc_macro2::TokenStream;
 /// | written | means | if left out |
 /// | --- | --- | --- |
 /// | `cancellable` | the function takes a context, which ends the generator | only the handle ends it |
+/// | `local` | the body's task stays on its thread: nothing need be `Send` | a task that may move |
 /// | `inline` | no task: the body runs in its consumer, and may borrow | a task of its own |
+/// | `blocking` | on a plain `fn`: the body runs on a thread of its own, and may block | it is an `async fn` |
 /// | `buffer = N` | the body may be `N` items ahead of its consumer, and starts at once | 0: nothing runs ahead |
 /// | `name = "…"` | what reports call it | the function's name |
+/// | `grace = limit` | how long the clean-ups may take in all, a `Duration` | 10 seconds |
 /// | `crate = path` | where `ctx-runtime` is, if it was renamed or is re-exported | `::ctx_runtime` |
 ///
-/// `N` and the name may be any expression, also one of the arguments.
+/// `N`, the name and the limit may be any expression, also one of the arguments. Of `local`, `inline` and `blocking` there is at most
+/// one.
 ///
 /// # The context
 ///
@@ -51,13 +55,28 @@ use proc_macro2::TokenStream;
 /// - `yield_!(item)` hands an item on and waits until the next one is asked for. It needs no import, and works wherever the
 ///   body's own code runs: in the arms of `select!`, in async blocks that are awaited or `join!`ed, among the arguments of
 ///   other macros, in one's own macros. It does not compile in a closure, in another function, or in what is spawned.
+/// - `yield_all!(stream)` hands on every item of a stream, such as another generator. A generator may so call itself, without a box.
+/// - `shield!(future)` awaits a future that the end of the generator does not interrupt: a cancel, or a dropped handle, waits until it
+///   is over. A `yield_!` in it that comes after the end drops its item and returns. A section that has not begun then does not begin.
+/// - `defer!(async move { .. })` has an async block run when the body is gone, whatever has ended it but the end of the runtime: the
+///   last one first, and for as long as `grace` in all. What is in it is `'static` and `Send`.
+/// - `let mut conn = defer!(conn, async |conn: Conn| conn.close().await);` guards a value: `conn` derefs to it, and when it is dropped, at
+///   the end of its scope or with the body, the closure is handed the value, and what that returns runs as a clean-up.
 /// - `return;` ends the generator, as falling off the end does.
 /// - Where the item is a `Result` (its type is a path that ends in `Result`), `yield_!` takes the `Result`, and an `Err`
 ///   that is yielded does not end the generator; `?` and `return Err(error)` yield the error and do. Inside the macros of
 ///   others, where the attribute does not look, `return;` is `return Ok(());`.
 /// - Every argument lives as long as the body, used or not.
 ///
+/// The macros are the body's: where it has one of its own of the same name, that one counts, and one that was imported is called by
+/// its path (`scopeguard::defer!`).
+///
 /// A method takes `self`, `self: Arc<Self>` or the like; for one that has only `&self`, a plain method clones and calls it.
+///
+/// # Local
+///
+/// With `local` the function returns a `LocalGenerator<T>`, and is to be called within a `LocalSet` or a `LocalRuntime`: nothing in its
+/// body, and no item, need be `Send`, but for what is handed to `defer!`. It owns its arguments as the others do.
 ///
 /// # Inline
 ///
@@ -66,12 +85,22 @@ use proc_macro2::TokenStream;
 /// so may its items; nothing need be `Send` or `'static`. Of a `&Context` a function keeps nothing: it may be gone before the
 /// generator is. A method keeps it no longer than what it borrows besides. (A function without `self` in an `impl` that has parameters
 /// takes its `Context` by value, or names `Self`: else rustc asks for parameters that the attribute cannot see.) It has
-/// neither `buffer` nor `name`.
+/// neither `buffer`, `name` nor `grace`, and neither `shield!` nor `defer!`: when its consumer goes, nobody is left to run what they hold.
+///
+/// # Blocking
+///
+/// With `blocking` a plain `fn` returns a `Generator<T>` whose body runs on a thread of its own: a walker, a parser, a driver that knows
+/// no async. `yield_!` blocks until the next item is asked for. When the generator is stopped nothing can interrupt the body, so it ends at
+/// its next yield, which leaves it there: its destructors run, and an `.await` is not to be had. So `yield_!` stands in the body's loops and
+/// not in its closures. For callbacks there is the builder's `spawn_blocking`, whose `yield_` returns a `Result`.
+///
+/// It has no `grace`, and none of `yield_all!` (a `for` loop does it), `shield!` (nothing interrupts it) and `defer!` (a destructor may
+/// block).
 ///
 /// # Panics
 ///
-/// The function that it makes panics, at the caller's line (but not with `inline`), outside a tokio runtime, and if there is no memory for the
-/// buffer.
+/// The function that it makes panics, at the caller's line (but not with `inline`), outside a tokio runtime (with `local`, outside a
+/// `LocalSet` and a `LocalRuntime`), and if there is no memory for the buffer, or no thread.
 ///
 /// # Examples
 ///
@@ -146,6 +175,123 @@ use proc_macro2::TokenStream;
 /// let mut rows = table.rows(10);
 /// assert_eq!(rows.next().await, Some(&4));
 /// assert_eq!(rows.next().await, None);
+/// # }
+/// ```
+///
+/// A tree, each branch a generator that is handed on:
+///
+/// ```
+/// use ctx_runtime::{Context, generator};
+///
+/// struct Tree(u64, Vec<Tree>);
+///
+/// #[generator(cancellable)]
+/// async fn walk(ctx: &Context, tree: Tree) -> u64 {
+///     yield_!(tree.0);
+///     for branch in tree.1 {
+///         yield_all!(walk(ctx, branch));
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let tree = Tree(1, vec![Tree(2, vec![Tree(3, vec![])]), Tree(4, vec![])]);
+/// let mut numbers = walk(&Context::background(), tree);
+/// for number in 1..=4 {
+///     assert_eq!(numbers.next().await, Some(number));
+/// }
+/// # }
+/// ```
+///
+/// A connection that is closed whatever happens, and a commit that is not left half done:
+///
+/// ```
+/// use ctx_runtime::generator;
+/// use std::io;
+/// use std::time::Duration;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+///
+/// #[generator(grace = Duration::from_secs(5))]
+/// async fn bytes(connection: DuplexStream) -> io::Result<u8> {
+///     defer!(async { println!("closed") });
+///     let mut connection = defer!(connection, async |mut connection: DuplexStream| {
+///         let _ = connection.shutdown().await;
+///     });
+///     loop {
+///         let byte = connection.read_u8().await?;
+///         shield!(connection.write_all(b"taken"))?;
+///         yield_!(Ok(byte));
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let (connection, mut peer) = tokio::io::duplex(64);
+/// peer.write_u8(7).await?;
+/// let mut bytes = bytes(connection);
+/// assert_eq!(bytes.next().await.transpose()?, Some(7));
+/// bytes.stop().await; // waits for the clean-ups
+/// let mut heard = Vec::new();
+/// peer.read_to_end(&mut heard).await?;
+/// assert_eq!(heard, b"taken");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What may not leave its thread:
+///
+/// ```
+/// use ctx_runtime::generator;
+/// use std::rc::Rc;
+/// use tokio::task::LocalSet;
+///
+/// #[generator(local)]
+/// async fn twice(text: Rc<str>) -> Rc<str> {
+///     yield_!(Rc::clone(&text));
+///     tokio::task::yield_now().await;
+///     yield_!(text);
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let set = LocalSet::new();
+/// let both = set.run_until(async {
+///     let mut texts = twice("one".into());
+///     (texts.next().await, texts.next().await)
+/// });
+/// assert_eq!(both.await, (Some("one".into()), Some("one".into())));
+/// # }
+/// ```
+///
+/// Code that blocks, on a thread of its own:
+///
+/// ```
+/// use ctx_runtime::{Context, generator};
+/// use std::fs;
+/// use std::io;
+/// use std::path::PathBuf;
+///
+/// /// All files in a folder and those in it.
+/// #[generator(cancellable, blocking)]
+/// fn files(ctx: &Context, root: PathBuf) -> io::Result<PathBuf> {
+///     let mut folders = vec![root];
+///     while let Some(folder) = folders.pop() {
+///         for entry in fs::read_dir(folder)? {
+///             let entry = entry?;
+///             if entry.file_type()?.is_dir() {
+///                 folders.push(entry.path());
+///             } else {
+///                 yield_!(Ok(entry.path()));
+///             }
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let mut sources = files(&Context::background(), "src".into());
+/// assert!(sources.next().await.transpose()?.is_some_and(|file| file.starts_with("src")));
+/// # Ok(())
 /// # }
 /// ```
 ///
@@ -253,8 +399,20 @@ mod tests {
                 tokio::select! { () = ctx.done() => return, n = async { yield_!(Ok(row)) } => {} }
                 tokio::spawn(async move { (0..3).for_each(|n| n + 1) });
                 fn nested() -> u8 { return 1; }
+                let _a = defer!(a, async |a: u8| drop(shield!(b)));
+                yield_all!(self.rows());
             }
             Err(io::Error::other("end"))
+        }
+    "#;
+
+    const BLOCKING: &str = r#"
+        fn rows(#[ctx] ctx: &Context, mut file: File) -> io::Result<u8> {
+            for byte in file.bytes() {
+                yield_!(Ok(byte?));
+                block_on(async { later().await });
+            }
+            return Err(io::Error::other("end"));
         }
     "#;
 
@@ -279,14 +437,21 @@ mod tests {
 
     #[test]
     fn whatever_is_missing_there_is_an_expansion() {
-        let args = r#"cancellable, buffer = 2 * N, name = "rows", crate = a::b"#;
-        let (args, function): (TokenStream, TokenStream) = (args.parse().unwrap(), FUNCTION.parse().unwrap());
-        for args in with_one_less(args.clone()) {
-            assert!(!expand(args, function.clone()).is_empty());
+        for (args, function) in [
+            (r#"cancellable, buffer = 2 * N, name = "rows", crate = a::b"#, FUNCTION),
+            ("local, grace = 2 * SECOND", FUNCTION),
+            ("cancellable, inline", FUNCTION),
+            ("blocking, cancellable", BLOCKING),
+        ] {
+            let (args, function): (TokenStream, TokenStream) =
+                (args.parse().unwrap(), function.parse().unwrap());
+            for args in with_one_less(args.clone()) {
+                assert!(!expand(args, function.clone()).is_empty());
+            }
+            for function in with_one_less(function) {
+                assert!(!expand(args.clone(), function).is_empty());
+            }
+            assert!(!expand(args, TokenStream::new()).is_empty());
         }
-        for function in with_one_less(function) {
-            assert!(!expand(args.clone(), function).is_empty());
-        }
-        assert!(!expand(args, TokenStream::new()).is_empty());
     }
 }

@@ -35,3 +35,33 @@ pub async fn never() -> u64 {
 pub async fn unwritten() -> u64 {
     todo!()
 }
+
+#[generator(blocking)]
+pub fn hidden_in_plain_code() -> u64 {
+    hand_on!(0);
+}
+
+#[generator(blocking)]
+pub fn unwritten_in_plain_code() -> u64 {
+    todo!()
+}
+
+#[generator(blocking)]
+pub fn never_in_plain_code() -> Result<u64, std::num::ParseIntError> {
+    if std::process::id() == 0 {
+        yield_!("x".parse());
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+#[generator]
+pub async fn all_of_another() -> u64 {
+    yield_all!(hidden());
+}
+
+#[generator]
+pub async fn in_a_section() -> u64 {
+    shield!(async { yield_!(0) });
+}
