@@ -271,7 +271,7 @@ impl Node {
     }
 }
 
-/// Waits until every generator at or below a node has ended, its clean-up included.
+/// Waits until every generator and task at or below a node has ended, its clean-up included.
 pub(crate) struct Ended {
     top: NodeRef,
     /// What was found alive and is still to be waited for: the last one first, in whose queue the waiter may be.
@@ -292,11 +292,11 @@ impl Ended {
 
     /// # Panics
     ///
-    /// If called from within the body of one of those that it waits for.
+    /// If called from within one of those that it waits for.
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &task::Context<'_>) -> Poll<()> {
         assert!(
             !is_within_below(&self.top),
-            "`cancel_and_wait` was called from within a generator below the context that it cancels, \
+            "`cancel_and_wait` was called from within a generator or a task below the context that it cancels, \
              and would wait for itself: call `cancel` there, or wait in a task that is not below it"
         );
         // SAFETY: nothing is moved out: the waiter stays where it is.

@@ -246,8 +246,8 @@ impl Drop for Watch {
         // Release: pairs with the Acquire in `is_gone`.
         keeper.count.fetch_or(GONE, Ordering::AcqRel);
         keeper.close();
-        for node in NodeRef::members(NodeRef::roots()) {
-            // SAFETY: the tree's members are generators.
+        for node in NodeRef::generators(NodeRef::roots()) {
+            // SAFETY: a generator's.
             let head = unsafe { Head::of(&node) };
             if head.keeper.as_ref().is_some_and(|its| Arc::ptr_eq(its, &keeper)) {
                 orphan(&node, head);
