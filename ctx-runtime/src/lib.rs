@@ -7,7 +7,9 @@ pub mod leak;
 mod loom;
 #[doc(hidden)]
 pub mod private;
+mod task;
 
 pub use context::{Abandoned, AfterFunc, Canceller, Cause, Context, ContextError, Done, Finished};
 pub use ctx_macros::{generator, test};
 pub use generator::{Builder, End, Generator, Panic, Yielder};
+pub use task::Task;
