@@ -11,7 +11,7 @@ use ctx_runtime::leak::{self, Entry, Kind};
 use ctx_runtime::{Canceller, Cause, Context, ContextError, End, Generator, Task};
 use futures_util::FutureExt;
 use patience::{receive, settle, until, wait_until, within};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, Location, UnwindSafe, catch_unwind, panic_any, resume_unwind};
@@ -540,10 +540,7 @@ async fn a_panic_of_a_destructor_is_in_the_result() {
     struct Held<F>(F);
     impl<F: Future + Unpin> Future for Held<F> {
         type Output = F::Output;
-        fn poll(
-            mut self: std::pin::Pin<&mut Self>,
-            cx: &mut std::task::Context<'_>,
-        ) -> Poll<Self::Output> {
+        fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
             self.0.poll_unpin(cx)
         }
     }
@@ -694,32 +691,29 @@ fn a_shutdown_with_generators_beside_tasks_ends_each_in_its_own_way() {
     }
 }
 
+thread_local! {
+    static LAST_PANIC: RefCell<Option<(String, u32)>> = const { RefCell::new(None) };
+}
+
+/// G12 of tasks; and what it was given is dropped, and nothing is left.
 #[test]
 fn to_spawn_outside_a_runtime_panics_at_the_callers_line_and_says_what_to_do() {
-    let place = Arc::new(Mutex::new(String::new()));
-    let before = std::panic::take_hook();
-    let seen = Arc::clone(&place);
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        // Other tests run beside this one.
-        if info.location().is_some_and(|at| at.file().ends_with("context_spawn.rs")) {
-            *seen.lock().unwrap() = format!("{}|{info}", info.location().unwrap());
-        }
-        before(info);
+        let place = info.location().map(|at| (at.file().to_owned(), at.line()));
+        let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = place);
+        previous(info);
     }));
+    let (ctx, _keep) = root();
     let dropped = Tally::new();
     let guard = dropped.on_drop();
-    let ctx = Context::background();
-    // One at a time, so that the hook sees this one last.
-    let line = Location::caller().line() + 1;
+    let line = line!() + 1;
     let caught = catch_unwind(AssertUnwindSafe(|| ctx.spawn(async move { drop(guard) })));
     let payload = caught.expect_err("there is no runtime");
     let message = payload.downcast_ref::<&str>().copied().unwrap_or_default();
     assert!(message.contains("needs a tokio runtime") && message.contains("handle.enter()"), "{message}");
-    assert_eq!(dropped.count(), 1);
-    let place = place.lock().unwrap().clone();
-    if place.contains("needs a tokio runtime") {
-        assert!(place.contains(&format!("context_spawn.rs:{line}:")), "{place}");
-    }
+    assert_eq!(LAST_PANIC.take(), Some((file!().to_owned(), line)));
+    assert_eq!((dropped.count(), ctx.live().len()), (1, 0));
 }
 
 // Destructors and wakers.
@@ -991,26 +985,27 @@ async fn cancel_and_wait_within_a_task_waits_for_others_that_it_is_not_below() {
 fn a_yield_within_a_task_that_the_body_has_spawned_panics() {
     let runtime = multi_thread();
     let message = runtime.block_on(async {
-        let mut generator = Generator::builder().buffer(1).spawn(&Context::background(), |ctx, co| async move {
-            let co = Arc::new(co);
-            let (other, inner) = (Arc::clone(&co), current_thread());
-            let in_a_task = ctx.spawn(async move { co.yield_(String::new()).await });
-            let first = panicked(within("the end", in_a_task).await);
-            let on_this_thread = tokio::task::block_in_place(|| {
-                let task = {
-                    let _inside = inner.enter();
-                    let other = Arc::clone(&other);
-                    ctx.spawn(async move { other.yield_(String::new()).await })
-                };
-                let second = inner.block_on(within("the end", task));
-                inner.shutdown_background();
-                second
+        let mut generator =
+            Generator::builder().buffer(1).spawn(&Context::background(), |ctx, co| async move {
+                let co = Arc::new(co);
+                let (other, inner) = (Arc::clone(&co), current_thread());
+                let in_a_task = ctx.spawn(async move { co.yield_(String::new()).await });
+                let first = panicked(within("the end", in_a_task).await);
+                let on_this_thread = tokio::task::block_in_place(|| {
+                    let task = {
+                        let _inside = inner.enter();
+                        let other = Arc::clone(&other);
+                        ctx.spawn(async move { other.yield_(String::new()).await })
+                    };
+                    let second = inner.block_on(within("the end", task));
+                    inner.shutdown_background();
+                    second
+                });
+                let second = panicked(on_this_thread);
+                assert_eq!(first, second);
+                // And the body itself may go on.
+                other.yield_(first).await;
             });
-            let second = panicked(on_this_thread);
-            assert_eq!(first, second);
-            // And the body itself may go on.
-            other.yield_(first).await;
-        });
         within("the message", generator.next()).await
     });
     let message = message.expect("the body goes on");

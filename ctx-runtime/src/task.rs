@@ -4,6 +4,9 @@
 //! which the handle waits for the result. The task waits for the end of its node as anybody does, so a cancel wakes it like any other
 //! waiter, and it drops its future itself.
 
+#[cfg(all(test, loom))]
+mod models;
+
 use crate::context::{Context, Lock, NodeRef, TaskRef, Wait, discard, quietly};
 use crate::generator::{End, Panic};
 use pin_project_lite::pin_project;
