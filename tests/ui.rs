@@ -35,7 +35,7 @@ fn every_rule_has_its_near_miss() {
         .filter_map(|line| Some(line.strip_prefix("mod ")?.strip_suffix(';')?.to_owned()))
         .collect();
     assert_eq!(accepted, compiled, "what is in the folder is what `all.rs` compiles");
-    let of_our_rules = |name: &&String| !name.starts_with("rustc_") && *name != "several_mistakes";
+    let of_our_rules = |name: &&String| !name.starts_with("rustc_") && !name.starts_with("several_mistakes");
     let without: Vec<&String> =
         mistakes.iter().filter(of_our_rules).filter(|name| !accepted.contains(*name)).collect();
     assert!(without.is_empty(), "no near-miss in ui/accepted: {without:?}");

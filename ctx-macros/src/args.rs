@@ -2,20 +2,37 @@
 
 use crate::errors::{self, Errors};
 use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Expr, Ident, Lit, Path, Token, UnOp, token};
 
-/// What the options say. An option that is wrong counts as not given.
+/// What the options say. An option that is wrong counts as not given, but for one that says where the body runs.
 #[derive(Default)]
 pub(crate) struct Args {
     cancellable: Option<Span>,
-    inline: Option<Span>,
+    local: Option<Ident>,
+    inline: Option<Ident>,
+    blocking: Option<Ident>,
     buffer: Option<(Ident, Expr)>,
     name: Option<(Ident, Expr)>,
+    grace: Option<(Ident, Expr)>,
     krate: Option<Path>,
     unsure: bool,
     is_empty: bool,
+}
+
+/// Where the body runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// In a task.
+    Spawned,
+    /// In a task that stays on its thread.
+    Local,
+    /// In its consumer.
+    Inline,
+    /// On a thread of its own.
+    Blocking,
 }
 
 impl Args {
@@ -24,9 +41,34 @@ impl Args {
         self.cancellable
     }
 
+    /// Where several are said, which is a mistake, the one that leaves the others least to complain about.
+    pub(crate) fn kind(&self) -> Kind {
+        match (&self.inline, &self.blocking, &self.local) {
+            (Some(_), ..) => Kind::Inline,
+            (None, Some(_), _) => Kind::Blocking,
+            (None, None, Some(_)) => Kind::Local,
+            (None, None, None) => Kind::Spawned,
+        }
+    }
+
     /// Whether the body runs in its consumer.
     pub(crate) fn is_inline(&self) -> bool {
-        self.inline.is_some()
+        self.kind() == Kind::Inline
+    }
+
+    /// The option `local` itself, where it is said.
+    pub(crate) fn local_key(&self) -> Option<&Ident> {
+        self.local.as_ref()
+    }
+
+    /// The option `inline` itself, where it is said.
+    pub(crate) fn inline_key(&self) -> Option<&Ident> {
+        self.inline.as_ref()
+    }
+
+    /// The option `blocking` itself, where it is said.
+    pub(crate) fn blocking_key(&self) -> Option<&Ident> {
+        self.blocking.as_ref()
     }
 
     pub(crate) fn buffer(&self) -> Option<&Expr> {
@@ -35,6 +77,10 @@ impl Args {
 
     pub(crate) fn name(&self) -> Option<&Expr> {
         self.name.as_ref().map(|(_, name)| name)
+    }
+
+    pub(crate) fn grace(&self) -> Option<&Expr> {
+        self.grace.as_ref().map(|(_, limit)| limit)
     }
 
     /// The option `buffer` itself, where it is said.
@@ -47,9 +93,28 @@ impl Args {
         self.name.as_ref().map(|(key, _)| key)
     }
 
+    /// The option `grace` itself, where it is said.
+    pub(crate) fn grace_key(&self) -> Option<&Ident> {
+        self.grace.as_ref().map(|(key, _)| key)
+    }
+
     /// Whether the option `inline` could be added.
     pub(crate) fn may_be_inline(&self) -> bool {
-        self.buffer.is_none() && self.name.is_none()
+        let without = self.buffer.is_none() && self.name.is_none() && self.grace.is_none();
+        without && self.kind() == Kind::Spawned
+    }
+
+    /// Whether the option `blocking` could be added.
+    pub(crate) fn may_be_blocking(&self) -> bool {
+        self.grace.is_none() && self.kind() == Kind::Spawned
+    }
+
+    /// Whether the value of an option has this name in it.
+    pub(crate) fn mentions(&self, name: &Ident) -> bool {
+        [self.buffer(), self.name(), self.grace()]
+            .into_iter()
+            .flatten()
+            .any(|value| has(value.to_token_stream(), name))
     }
 
     /// The path to `ctx-runtime`, if it is not the usual one.
@@ -91,19 +156,22 @@ pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
 }
 
 const CANCELLABLE: &str = "cancellable";
+const LOCAL: &str = "local";
 const INLINE: &str = "inline";
+const BLOCKING: &str = "blocking";
 const BUFFER: &str = "buffer";
 const NAME: &str = "name";
+const GRACE: &str = "grace";
 const CRATE: &str = "crate";
 
 /// What the value of an option can be. Only a literal shows its type: for other expressions rustc does the check.
-struct Kind {
+struct Takes {
     what: &'static str,
     example: &'static str,
     accepts: fn(&Expr) -> bool,
 }
 
-const NUMBER_OF_ITEMS: Kind = Kind {
+const NUMBER_OF_ITEMS: Takes = Takes {
     what: "a number of items",
     example: "buffer = 16",
     accepts: |value| match value {
@@ -113,7 +181,7 @@ const NUMBER_OF_ITEMS: Kind = Kind {
     },
 };
 
-const TEXT: Kind = Kind {
+const TEXT: Takes = Takes {
     what: "a string",
     example: "name = \"rows\"",
     accepts: |value| match value {
@@ -122,7 +190,16 @@ const TEXT: Kind = Kind {
     },
 };
 
-const PATH: Kind = Kind {
+const DURATION: Takes = Takes {
+    what: "a duration",
+    example: "grace = Duration::from_secs(5)",
+    accepts: |value| match value {
+        Expr::Unary(negative) => !matches!(negative.op, UnOp::Neg(_)),
+        _ => !matches!(value, Expr::Lit(_)),
+    },
+};
+
+const PATH: Takes = Takes {
     what: "the path to `ctx_runtime`, without quotes",
     example: "crate = path::to::ctx_runtime",
     accepts: |value| matches!(value, Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty()),
@@ -143,9 +220,17 @@ fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::
             flag(input, &key, faults)?;
             set(&mut args.cancellable, &key, Some(key.span()), faults);
         }
+        LOCAL => {
+            flag(input, &key, faults)?;
+            set(&mut args.local, &key, Some(key.clone()), faults);
+        }
         INLINE => {
             flag(input, &key, faults)?;
-            set(&mut args.inline, &key, Some(key.span()), faults);
+            set(&mut args.inline, &key, Some(key.clone()), faults);
+        }
+        BLOCKING => {
+            flag(input, &key, faults)?;
+            set(&mut args.blocking, &key, Some(key.clone()), faults);
         }
         BUFFER => {
             let items = value(input, &key, &NUMBER_OF_ITEMS, faults)?;
@@ -155,6 +240,10 @@ fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::
             let name = value(input, &key, &TEXT, faults)?;
             set(&mut args.name, &key, name.map(|name| (key.clone(), name)), faults);
         }
+        GRACE => {
+            let limit = value(input, &key, &DURATION, faults)?;
+            set(&mut args.grace, &key, limit.map(|limit| (key.clone(), limit)), faults);
+        }
         CRATE => {
             let path = match value(input, &key, &PATH, faults)? {
                 Some(Expr::Path(path)) => Some(path.path),
@@ -163,8 +252,16 @@ fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::
             set(&mut args.krate, &key, path, faults);
         }
         unknown => {
-            faults(errors::unknown_option(&key, nearest(unknown)));
+            let nearest = nearest(unknown);
+            faults(errors::unknown_option(&key, nearest));
             skip_to_comma(input)?;
+            // Where the body runs is known for all that: the rules that depend on it are not to make mistakes of this one.
+            match nearest {
+                Some(LOCAL) => args.local = Some(key),
+                Some(INLINE) => args.inline = Some(key),
+                Some(BLOCKING) => args.blocking = Some(key),
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -192,22 +289,22 @@ fn flag(input: ParseStream<'_>, key: &Ident, faults: &mut dyn FnMut(syn::Error))
 fn value(
     input: ParseStream<'_>,
     key: &Ident,
-    kind: &Kind,
+    takes: &Takes,
     faults: &mut dyn FnMut(syn::Error),
 ) -> syn::Result<Option<Expr>> {
     if input.peek(token::Paren) {
         let arguments = rest_of_option(input)?;
-        faults(errors::option_in_parentheses(&arguments, key, kind.example));
+        faults(errors::option_in_parentheses(&arguments, key, takes.example));
         return Ok(None);
     }
     if input.parse::<Option<Token![=]>>()?.is_none() || input.is_empty() || input.peek(Token![,]) {
-        faults(errors::option_without_value(key, kind.example));
+        faults(errors::option_without_value(key, takes.example));
         skip_to_comma(input)?;
         return Ok(None);
     }
     match input.parse::<Expr>() {
-        Ok(value) if (kind.accepts)(&value) => return Ok(Some(value)),
-        Ok(value) => faults(errors::ill_typed_option(&value, key, kind.what, kind.example)),
+        Ok(value) if (takes.accepts)(&value) => return Ok(Some(value)),
+        Ok(value) => faults(errors::ill_typed_option(&value, key, takes.what, takes.example)),
         Err(error) => {
             faults(error);
             skip_to_comma(input)?;
@@ -228,9 +325,17 @@ fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
     rest_of_option(input).map(drop)
 }
 
+fn has(tokens: TokenStream, name: &Ident) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => has(group.stream(), name),
+        TokenTree::Ident(word) => word == *name,
+        _ => false,
+    })
+}
+
 /// The option that `unknown` is most likely a misspelling of.
 fn nearest(unknown: &str) -> Option<&'static str> {
-    let options = [CANCELLABLE, INLINE, BUFFER, NAME, CRATE];
+    let options = [CANCELLABLE, LOCAL, INLINE, BLOCKING, BUFFER, NAME, GRACE, CRATE];
     if let Some(option) = options.iter().find(|option| unknown.len() > 2 && option.starts_with(unknown)) {
         return Some(option);
     }
@@ -273,13 +378,25 @@ mod tests {
     fn every_option_is_read_in_any_order() {
         let mut errors = Errors::default();
         let args = parse(
-            quote!(name = "rows", inline, crate = some::path, buffer = 2 * N, cancellable,),
+            quote!(
+                name = "rows",
+                inline,
+                crate = some::path,
+                local,
+                buffer = 2 * N,
+                grace = LIMIT,
+                blocking,
+                cancellable,
+            ),
             &mut errors,
         );
         assert!(errors.is_empty());
         assert!(
             args.cancellable().is_some()
-                && args.is_inline()
+                && args.local_key().is_some()
+                && args.inline_key().is_some()
+                && args.blocking_key().is_some()
+                && args.grace().is_some()
                 && args.buffer().is_some()
                 && args.name().is_some()
                 && args.krate().is_some()
@@ -319,7 +436,8 @@ mod tests {
         assert_eq!(nearest("buffers"), Some("buffer"));
         assert_eq!(nearest("krate"), Some("crate"));
         assert_eq!(nearest("inlined"), Some("inline"));
-        assert_eq!(nearest("local"), None);
+        assert_eq!(nearest("block"), Some("blocking"));
+        assert_eq!(nearest("remote"), None);
         assert_eq!(nearest(""), None);
     }
 

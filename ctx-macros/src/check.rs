@@ -8,9 +8,10 @@ mod borrow;
 
 pub(crate) use self::borrow::owned;
 
-use crate::args::Args;
+use crate::args::{Args, Kind};
 use crate::errors::{self, Errors};
 use crate::parse::{Body, Function, Source};
+use crate::words::Word;
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::{
@@ -32,6 +33,7 @@ pub(crate) struct Generator {
     fallible: bool,
     body_attrs: Vec<Attribute>,
     body: Vec<Stmt>,
+    words: Vec<Word>,
     returns_value: bool,
 }
 
@@ -98,6 +100,11 @@ impl Generator {
         &self.body
     }
 
+    /// Those of the body's macros that it may call.
+    pub(crate) fn words(&self) -> &[Word] {
+        &self.words
+    }
+
     /// Whether some `return` has an expression with it.
     pub(crate) fn returns_value(&self) -> bool {
         self.returns_value
@@ -127,8 +134,14 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
 
     inline_without_buffer(&args, &mut errors);
     inline_without_name(&args, &mut errors);
+    inline_without_grace(&args, &mut errors);
+    inline_without_local(&args, &mut errors);
+    blocking_without_grace(&args, &mut errors);
+    blocking_without_local(&args, &mut errors);
+    blocking_without_inline(&args, &mut errors);
     attribute_once(&mut attrs, &args, &mut errors);
-    asynchronous(&signature, &mut errors);
+    asynchronous(&signature, &args, &mut errors);
+    blocking_is_not_asynchronous(&signature, &args, &mut errors);
     not_const(&signature, &mut errors);
     not_extern(&signature, &mut errors);
     not_variadic(&signature, &mut errors);
@@ -141,8 +154,13 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     let body = match body {
         Body::Statements { attrs, statements } => {
             let context = context.name(&signature);
+            let kind = match args.kind() {
+                // What is right in one that is async is not to be reported besides.
+                Kind::Blocking if signature.asyncness.is_some() => Kind::Spawned,
+                kind => kind,
+            };
             let returns_value =
-                body::check(&statements, fallible, &signature, context.as_deref(), &mut errors);
+                body::check(&statements, kind, fallible, &signature, context.as_deref(), &mut errors);
             Some((attrs, statements, returns_value))
         }
         Body::Broken(error) => {
@@ -150,7 +168,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
             None
         }
         Body::Missing => {
-            errors.push(errors::no_body(&signature, item.as_ref()));
+            errors.push(errors::no_body(&signature, made_type(&args), item.as_ref()));
             None
         }
     };
@@ -160,6 +178,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
         (Some(item), Some((body_attrs, body, returns_value))) if errors.is_empty() => {
             let arguments = arguments(signature.inputs, context);
             let Signature { safety: unsafety, fn_token, ident, generics, .. } = signature;
+            let words = body::words(&body, args.kind());
             Ok(Generator {
                 args,
                 attrs,
@@ -173,6 +192,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
                 fallible,
                 body_attrs,
                 body,
+                words,
                 returns_value,
             })
         }
@@ -205,6 +225,41 @@ fn inline_without_name(args: &Args, errors: &mut Errors) {
     }
 }
 
+/// It has no clean-ups.
+fn inline_without_grace(args: &Args, errors: &mut Errors) {
+    if let (Some(_), Some(grace)) = (args.inline_key(), args.grace_key()) {
+        errors.push(errors::inline_with_grace(grace));
+    }
+}
+
+/// Its body runs wherever its consumer is.
+fn inline_without_local(args: &Args, errors: &mut Errors) {
+    if let (Some(_), Some(local)) = (args.inline_key(), args.local_key()) {
+        errors.push(errors::inline_with_local(local));
+    }
+}
+
+/// It has no clean-ups.
+fn blocking_without_grace(args: &Args, errors: &mut Errors) {
+    if let (Some(_), Some(grace)) = (args.blocking_key(), args.grace_key()) {
+        errors.push(errors::blocking_with_grace(grace));
+    }
+}
+
+/// Its body leaves the thread.
+fn blocking_without_local(args: &Args, errors: &mut Errors) {
+    if let (Some(_), Some(local)) = (args.blocking_key(), args.local_key()) {
+        errors.push(errors::blocking_with_local(local));
+    }
+}
+
+/// Its body leaves its consumer.
+fn blocking_without_inline(args: &Args, errors: &mut Errors) {
+    if let (Some(_), Some(inline)) = (args.blocking_key(), args.inline_key()) {
+        errors.push(errors::blocking_with_inline(inline));
+    }
+}
+
 // What the attribute stands on.
 
 /// The second one would be handed what this one makes. It is taken off, so that it does not complain about the stub.
@@ -233,9 +288,15 @@ fn is_ours(path: &Path, name: &str, args: &Args) -> bool {
 
 // The function's head.
 
-fn asynchronous(signature: &Signature, errors: &mut Errors) {
-    if signature.asyncness.is_none() {
-        errors.push(errors::not_async(signature));
+fn asynchronous(signature: &Signature, args: &Args, errors: &mut Errors) {
+    if signature.asyncness.is_none() && args.blocking_key().is_none() {
+        errors.push(errors::not_async(signature, args.may_be_blocking()));
+    }
+}
+
+fn blocking_is_not_asynchronous(signature: &Signature, args: &Args, errors: &mut Errors) {
+    if let (Some(asyncness), Some(_)) = (signature.asyncness, args.blocking_key()) {
+        errors.push(errors::blocking_async(asyncness));
     }
 }
 
@@ -275,7 +336,7 @@ fn item(signature: &Signature, args: &Args, errors: &mut Errors) -> Option<Type>
         }
         Type::Path(path) if path.qself.is_none() && is_ours(&path.path, made_type(args), args) => {
             let item = path.path.segments.last().and_then(|last| first_type(&last.arguments));
-            errors.push(errors::returns_generator(ty, item, args.is_inline()));
+            errors.push(errors::returns_generator(ty, item, args.kind()));
             item.cloned()
         }
         _ => {
@@ -290,7 +351,11 @@ fn item(signature: &Signature, args: &Args, errors: &mut Errors) -> Option<Type>
 
 /// What the attribute puts around the item.
 fn made_type(args: &Args) -> &'static str {
-    if args.is_inline() { "Inline" } else { "Generator" }
+    match args.kind() {
+        Kind::Inline => "Inline",
+        Kind::Local => "LocalGenerator",
+        Kind::Spawned | Kind::Blocking => "Generator",
+    }
 }
 
 /// The arguments of a bound that is a stream: `<Item = u64>`.

@@ -4,9 +4,12 @@
 //! capture that is not `Send`), and has `mixed_site` hygiene: `co` is no variable that the body could meet. There is no
 //! `unsafe` among them.
 
+mod blocking;
 mod inline;
 
+use crate::args::{Args, Kind};
 use crate::check::{Argument, Generator, Refused, owned};
+use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::ext::IdentExt;
@@ -39,9 +42,13 @@ use syn::{
 //             })
 //     }
 pub(crate) fn generator(generator: &Generator) -> TokenStream {
-    if generator.args().is_inline() {
-        return inline::generator(generator);
+    match generator.args().kind() {
+        Kind::Inline => inline::generator(generator),
+        kind => with_builder(generator, kind),
     }
+}
+
+fn with_builder(generator: &Generator, kind: Kind) -> TokenStream {
     let span = Span::mixed_site().located_at(generator.ident().span());
     let krate = krate(generator.args().krate(), span);
     let item = generator.item();
@@ -51,40 +58,70 @@ pub(crate) fn generator(generator: &Generator) -> TokenStream {
     let (vis, unsafety, fn_token, ident) =
         (generator.vis(), generator.unsafety(), generator.fn_token(), generator.ident());
     let (generics, where_clause) = (generator.generics(), &generator.generics().where_clause);
-    let arguments: Arguments = arguments(generator.arguments(), &krate, span);
+    let arguments: Arguments = arguments(generator.arguments(), generator.args(), &krate, span);
     let (parameters, context, child, rebound) =
         (&arguments.parameters, &arguments.context, &arguments.child, &arguments.rebound);
 
     let body_attrs = generator.body_attrs();
     let name = name(generator, span);
     let buffer = generator.args().buffer().map(|items| quote_spanned!(span=> .buffer(#items)));
-    let body = body(generator, &krate, span);
-
-    let yields = yields(span);
+    let grace = generator.args().grace().map(|limit| quote_spanned!(span=> .grace(#limit)));
+    let (made, start) = match kind {
+        Kind::Local => {
+            (quote_spanned!(span=> LocalGenerator), quote_spanned!(span=> spawn_local::<#item, _, _>))
+        }
+        Kind::Blocking => {
+            (quote_spanned!(span=> Generator), quote_spanned!(span=> spawn_blocking::<#item, _>))
+        }
+        Kind::Spawned | Kind::Inline => {
+            (quote_spanned!(span=> Generator), quote_spanned!(span=> spawn::<#item, _, _>))
+        }
+    };
+    let body = if kind == Kind::Blocking {
+        let body = blocking::body(generator, &krate, span);
+        quote_spanned!(span=> { #(#rebound)* #body })
+    } else {
+        let (words, body) = (words(generator, span), body(generator, &krate, span));
+        quote_spanned!(span=> async move { #(#rebound)* #words #body })
+    };
     quote_spanned! {span=>
         #(#attrs)*
         #track_caller
-        #vis #unsafety #fn_token #ident #generics(#(#parameters),*) -> #krate::Generator<#item> #where_clause {
+        #vis #unsafety #fn_token #ident #generics(#(#parameters),*) -> #krate::#made<#item> #where_clause {
             #(#body_attrs)*
-            #krate::Generator::builder().name(#name)#buffer.spawn::<#item, _, _>(#context, move |#child, co| async move {
-                #(#rebound)*
-                #yields
-                #body
-            })
+            #krate::Generator::builder().name(#name)#buffer #grace.#start(#context, move |#child, co| #body)
         }
     }
 }
 
-/// What the body yields with.
+/// The macros that the body has.
 // `co` is a borrow, so that a block that outlives the body cannot take it along. The braces around `$item` let go of what it
 // borrows on the way (a lock's guard) before the wait.
-fn yields(span: Span) -> TokenStream {
-    quote_spanned! {span=>
-        let co = &co;
-        macro_rules! yield_ {
-            ($item:expr $(,)?) => { co.yield_({ $item }).await };
-        }
-    }
+fn words(generator: &Generator, span: Span) -> TokenStream {
+    let words = generator.words().iter().map(|word| match word {
+        Word::Yield => quote_spanned! {span=>
+            macro_rules! yield_ {
+                ($item:expr $(,)?) => { co.yield_({ $item }).await };
+            }
+        },
+        Word::YieldAll => quote_spanned! {span=>
+            macro_rules! yield_all {
+                ($items:expr $(,)?) => { co.yield_all($items).await };
+            }
+        },
+        Word::Shield => quote_spanned! {span=>
+            macro_rules! shield {
+                ($section:expr $(,)?) => { co.shield($section).await };
+            }
+        },
+        Word::Defer => quote_spanned! {span=>
+            macro_rules! defer {
+                ($clean_up:expr $(,)?) => { co.defer($clean_up) };
+                ($value:expr, $clean_up:expr $(,)?) => { co.guard($value, $clean_up) };
+            }
+        },
+    });
+    quote_spanned!(span=> let co = &co; #(#words)*)
 }
 
 /// The user's path to the crate, or the usual one.
@@ -116,7 +153,7 @@ struct Arguments {
     rebound: Vec<TokenStream>,
 }
 
-fn arguments(arguments: &[Argument], krate: &TokenStream, span: Span) -> Arguments {
+fn arguments(arguments: &[Argument], args: &Args, krate: &TokenStream, span: Span) -> Arguments {
     let mut parameters = Vec::new();
     let mut context = quote_spanned!(span=> &#krate::Context::background());
     let mut child = quote_spanned!(span=> _);
@@ -154,8 +191,12 @@ fn arguments(arguments: &[Argument], krate: &TokenStream, span: Span) -> Argumen
                     let used = ident.to_string().starts_with('_').then(|| {
                         quote_spanned!(span=> #[allow(clippy::no_effect_underscore_binding, clippy::used_underscore_binding)])
                     });
+                    let in_option =
+                        args.mentions(ident).then(|| quote_spanned!(span=> #[allow(unused_variables)]));
                     parameters.push(parameter(argument, ident));
-                    rebound.push(quote_spanned!(span=> #attrs #used let #mutability #ident = #ident;));
+                    rebound.push(
+                        quote_spanned!(span=> #attrs #used #in_option let #mutability #ident = #ident;),
+                    );
                 } else {
                     let (name, pat) = (format_ident!("arg{position}", span = span), &argument.pat);
                     parameters.push(parameter(argument, &name));
@@ -202,7 +243,7 @@ fn ungrouped(ty: &Type) -> &Type {
     }
 }
 
-/// The body's statements.
+/// The body of a generator that is async.
 // Input:  BODY of a generator of `Result<Row, E>`
 // Output:
 //
@@ -219,14 +260,8 @@ fn ungrouped(ty: &Type) -> &Type {
 //         co.yield_(::core::result::Result::Err(error)).await;
 //     }
 fn body(generator: &Generator, krate: &TokenStream, span: Span) -> TokenStream {
-    let statements = generator.body();
-    let end = end(statements);
-    let body = match end {
-        End::Unit | End::Never => quote_spanned!(span=> #(#statements)*),
-        End::Macro => quote_spanned!(span=> #(#statements)*;),
-        // What is no `()` is reported at the user's last line.
-        End::Unknown => quote_spanned!(span=> let _: () = { #(#statements)* };),
-    };
+    let end = end(generator.body());
+    let body = statements(generator.body(), &end, span);
     if !generator.is_fallible() {
         // As below, for a `return` that has something with it: that this is no `()` is reported there.
         let first = generator.returns_value().then(|| quote_spanned!(span=> if false { return; }));
@@ -248,6 +283,16 @@ fn body(generator: &Generator, krate: &TokenStream, span: Span) -> TokenStream {
         if let ::core::result::Result::Err(error) = result {
             co.yield_(::core::result::Result::Err(error)).await;
         }
+    }
+}
+
+/// The statements as they are, whatever the last one leaves.
+fn statements(statements: &[Stmt], end: &End, span: Span) -> TokenStream {
+    match end {
+        End::Unit | End::Never => quote_spanned!(span=> #(#statements)*),
+        End::Macro => quote_spanned!(span=> #(#statements)*;),
+        // What is no `()` is reported at the user's last line.
+        End::Unknown => quote_spanned!(span=> let _: () = { #(#statements)* };),
     }
 }
 
@@ -293,7 +338,7 @@ fn end(statements: &[Stmt]) -> End {
 }
 
 fn end_of_macro(mac: &Macro) -> End {
-    let known = ["yield_", "todo", "unimplemented", "panic", "unreachable"];
+    let known = ["yield_", "yield_all", "todo", "unimplemented", "panic", "unreachable"];
     if known.iter().any(|name| mac.path.is_ident(name)) { End::Macro } else { End::Unknown }
 }
 
@@ -303,8 +348,8 @@ fn may_break(tokens: TokenStream) -> bool {
     while let Some(token) = tokens.next() {
         let breaks = match token {
             TokenTree::Group(group) => may_break(group.stream()),
-            TokenTree::Ident(word) if word == "break" => true,
-            TokenTree::Ident(word) if word != "yield_" => {
+            TokenTree::Ident(name) if name == "break" => true,
+            TokenTree::Ident(name) if Word::ALL.iter().all(|word| name != word.name()) => {
                 let bang =
                     tokens.next_if(|next| matches!(next, TokenTree::Punct(bang) if bang.as_char() == '!'));
                 bang.is_some() && matches!(tokens.peek(), Some(TokenTree::Group(_)))
@@ -336,10 +381,10 @@ pub(crate) fn stub(refused: Refused) -> TokenStream {
     let where_clause = &generics.where_clause;
     let body =
         if has_body { quote_spanned!(span=> { ::core::unimplemented!() }) } else { quote_spanned!(span=> ;) };
-    let made = if args.is_inline() {
-        quote_spanned!(span=> #krate::Inline<#item, ::core::future::Ready<()>>)
-    } else {
-        quote_spanned!(span=> #krate::Generator<#item>)
+    let made = match args.kind() {
+        Kind::Inline => quote_spanned!(span=> #krate::Inline<#item, ::core::future::Ready<()>>),
+        Kind::Local => quote_spanned!(span=> #krate::LocalGenerator<#item>),
+        Kind::Spawned | Kind::Blocking => quote_spanned!(span=> #krate::Generator<#item>),
     };
     quote_spanned! {span=>
         #errors

@@ -6,13 +6,14 @@
 mod written;
 
 pub(crate) use self::written::written;
-use crate::args::Args;
+use crate::args::{Args, Kind};
 use crate::check::owned;
+use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::fmt::Display;
 use syn::ext::IdentExt;
-use syn::{Attribute, Error, FnArg, Ident, Pat, Receiver, ReceiverKind, Signature, Type};
+use syn::{Attribute, Error, FnArg, Ident, Pat, Path, Receiver, ReceiverKind, Signature, Type};
 
 /// The mistakes found so far; a function with several of them hears of all at once.
 #[derive(Debug, Default)]
@@ -82,11 +83,11 @@ pub(crate) fn not_a_function(first: &TokenTree) -> Error {
     )
 }
 
-pub(crate) fn no_body(signature: &Signature, item: Option<&Type>) -> Error {
+pub(crate) fn no_body(signature: &Signature, made: &str, item: Option<&Type>) -> Error {
     let item = item.map_or_else(|| "T".to_owned(), written);
     let message = format!("the generator `{}` has no body", signature.ident);
     let help = format!(
-        "in a trait, declare what callers see, without the attribute: `fn {}(..) -> Generator<{item}>;`",
+        "in a trait, declare what callers see, without the attribute: `fn {}(..) -> {made}<{item}>;`",
         signature.ident
     );
     at(&signature.ident, message, help)
@@ -98,13 +99,23 @@ pub(crate) fn attribute_twice(second: &Attribute) -> Error {
 
 // The function's head.
 
-pub(crate) fn not_async(signature: &Signature) -> Error {
+pub(crate) fn not_async(signature: &Signature, may_be_blocking: bool) -> Error {
     let name = &signature.ident;
+    let or = if may_be_blocking {
+        ", or add the option `blocking`, if its body blocks: it then has a thread of its own"
+    } else {
+        ""
+    };
     at(
         signature.fn_token,
         format!("the generator `{name}` is not `async`"),
-        format!("write `async fn {name}`"),
+        format!("write `async fn {name}`{or}"),
     )
+}
+
+pub(crate) fn blocking_async(asyncness: syn::Token![async]) -> Error {
+    let message = "a `blocking` generator is not `async`: its body is plain code, on a thread of its own";
+    at(asyncness, message, "remove `async`, or remove `blocking`")
 }
 
 pub(crate) fn is_const(constness: syn::Token![const]) -> Error {
@@ -132,8 +143,12 @@ pub(crate) fn returns_stream(ty: &Type, item: Option<&Type>) -> Error {
     }
 }
 
-pub(crate) fn returns_generator(ty: &Type, item: Option<&Type>, inline: bool) -> Error {
-    let made = if inline { "Inline<.., ..>" } else { "Generator<..>" };
+pub(crate) fn returns_generator(ty: &Type, item: Option<&Type>, kind: Kind) -> Error {
+    let made = match kind {
+        Kind::Inline => "Inline<.., ..>",
+        Kind::Local => "LocalGenerator<..>",
+        Kind::Spawned | Kind::Blocking => "Generator<..>",
+    };
     let message =
         format_args!("the return type of a generator is its item: the attribute puts `{made}` around it");
     let item = item.map_or_else(|| "u64".to_owned(), written);
@@ -214,11 +229,13 @@ pub(crate) fn borrowed_self(
         _ => "self".to_owned(),
     };
     let receiver = written(receiver);
+    let made = if args.kind() == Kind::Local { "LocalGenerator" } else { "Generator" };
+    let asyncness = if args.kind() == Kind::Blocking { "" } else { "async " };
     let message = "a generator outlives the call, so it cannot borrow `self`";
     let help = format!(
         "let the generator take `self`, and call it from a wrapper that clones:\n\
-         \x20   fn {name}({receiver}{declared}) -> Generator<{item}> {{ self.clone().{owned}({passed}) }}\n\
-         \x20   #[generator{options}] async fn {owned}({own}{declared}) -> {item} {{ .. }}{}",
+         \x20   fn {name}({receiver}{declared}) -> {made}<{item}> {{ self.clone().{owned}({passed}) }}\n\
+         \x20   #[generator{options}] {asyncness}fn {owned}({own}{declared}) -> {item} {{ .. }}{}",
         or_inline(args.may_be_inline())
     );
     at(borrow, message, help)
@@ -260,7 +277,8 @@ fn owned_instead(ty: &Type) -> String {
 // The options.
 
 /// The options that there are, as the messages list them.
-const OPTIONS: &str = "`cancellable`, `inline`, `buffer = N`, `name = \"…\"` and `crate = path`";
+const OPTIONS: &str = "`cancellable`, `local`, `inline`, `blocking`, `buffer = N`, `name = \"…\"`, \
+                       `grace = limit` and `crate = path`";
 
 pub(crate) fn not_an_option(found: &dyn ToTokens) -> Error {
     at(found, "this is not an option of `#[generator]`", format!("the options are {OPTIONS}"))
@@ -304,15 +322,41 @@ pub(crate) fn inline_with_name(name: &Ident) -> Error {
     at(name, message, "remove `name`, or remove `inline`")
 }
 
+pub(crate) fn inline_with_grace(grace: &Ident) -> Error {
+    let message = "an `inline` generator has no clean-ups that could take time";
+    at(grace, message, "remove `grace`, or remove `inline`")
+}
+
+pub(crate) fn inline_with_local(local: &Ident) -> Error {
+    let message = "an `inline` generator has no task that could be `local`: its body runs in its consumer";
+    at(local, message, "remove `local` (nothing of an `inline` generator need be `Send`), or remove `inline`")
+}
+
+pub(crate) fn blocking_with_grace(grace: &Ident) -> Error {
+    let message = "a `blocking` generator has no clean-ups that could take time";
+    at(grace, message, "remove `grace`, or remove `blocking` and write `async fn`")
+}
+
+pub(crate) fn blocking_with_local(local: &Ident) -> Error {
+    let message = "a `blocking` generator cannot be `local`: its body runs on a thread of its own";
+    at(local, message, "remove `local`, or remove `blocking` and write `async fn`")
+}
+
+pub(crate) fn blocking_with_inline(inline: &Ident) -> Error {
+    let message = "a `blocking` generator cannot be `inline`: its body runs on a thread of its own";
+    at(inline, message, "remove `inline`, or remove `blocking` and write `async fn`")
+}
+
 // The body.
 
-pub(crate) fn no_yield(signature: &Signature, context: Option<&str>) -> Error {
+pub(crate) fn no_yield(signature: &Signature, kind: Kind, context: Option<&str>) -> Error {
     let message = format!("the generator `{}` yields nothing", signature.ident);
     let context = context.unwrap_or("&Context::background()");
+    let spawn = if kind == Kind::Local { "spawn_local" } else { "spawn" };
     let help = format!(
         "hand an item on with `yield_!(item);`\n\
          \x20     (for a stream that is meant to be empty, a plain `fn` can return\n\
-         \x20     `Generator::builder().spawn({context}, |_, _| async {{}})`)"
+         \x20     `Generator::builder().{spawn}({context}, |_, _| async {{}})`)"
     );
     at(&signature.ident, message, help)
 }
@@ -327,31 +371,151 @@ pub(crate) fn bare_yield(keyword: syn::Token![yield], value: Option<&dyn ToToken
     )
 }
 
-pub(crate) fn yield_in_closure(path: &syn::Path) -> Error {
-    let message = "`yield_!` in a closure: only the generator's own code can yield";
-    at(
-        path,
-        message,
-        "write a loop in place of the closure, or let it return the item and `yield_!` what it returns",
-    )
+pub(crate) fn word_in_closure(path: &Path, word: Word) -> Error {
+    let (name, Words { given, alone, .. }) = (word.name(), words(word));
+    let message = format!("`{name}!` in a closure: only the generator's own code can {alone}");
+    let help = format!(
+        "write a loop in place of the closure, or let it return the {given} and `{name}!` what it returns"
+    );
+    at(path, message, help)
 }
 
-pub(crate) fn yield_in_function(path: &syn::Path, function: Option<&Ident>) -> Error {
-    let message = "`yield_!` in a function of its own: only the generator's own code can yield";
-    let help = match function {
-        Some(name) => {
-            format!("let `{name}` return the item and `yield_!` what it returns, or give it a `#[generator]`")
+pub(crate) fn word_in_function(path: &Path, word: Word, function: Option<&Ident>) -> Error {
+    let (name, Words { given, alone, .. }) = (word.name(), words(word));
+    let message = format!("`{name}!` in a function of its own: only the generator's own code can {alone}");
+    let function = function.map_or_else(|| "the function".to_owned(), |function| format!("`{function}`"));
+    let or = if word.yields() && function.starts_with('`') { ", or give it a `#[generator]`" } else { "" };
+    at(path, message, format!("let {function} return the {given} and `{name}!` what it returns{or}"))
+}
+
+pub(crate) fn word_in_spawn(path: &Path, word: Word, spawn: &Ident, kind: Kind) -> Error {
+    let message = format!("`{}!` in what `{spawn}` is given: it may outlive the generator", word.name());
+    let help = match word {
+        Word::Yield | Word::YieldAll if kind == Kind::Blocking => {
+            "send from it over a channel, and `yield_!` what arrives"
         }
-        None => "let the function return the item and `yield_!` what it returns".to_owned(),
+        Word::Yield | Word::YieldAll => {
+            "await it in the body (with `join!` for several at once), \
+             or send from it over a channel and `yield_!` what arrives"
+        }
+        Word::Shield => "await it in the body, all of it in a `shield!`",
+        Word::Defer => "write the `defer!` into the body, before it",
     };
     at(path, message, help)
 }
 
-pub(crate) fn yield_in_spawn(path: &syn::Path, spawn: &Ident) -> Error {
-    let message = format!("`yield_!` in what `{spawn}` is given: it may outlive the generator");
-    let help = "await it in the body (with `join!` for several at once), \
-                or send from it over a channel and `yield_!` what arrives";
+pub(crate) fn word_in_defer(path: &Path, word: Word) -> Error {
+    let name = word.name();
+    let message = format!("`{name}!` in what `defer!` is given: that runs when the body is gone");
+    let help = match word {
+        Word::Yield | Word::YieldAll => format!("move this `{name}!` out of the `defer!`"),
+        Word::Shield => {
+            "await the future itself: nothing but the time for clean-ups (`grace`) ends one".to_owned()
+        }
+        Word::Defer => "move this one out, and before the other: the last one runs first".to_owned(),
+    };
     at(path, message, help)
+}
+
+pub(crate) fn word_in_inline(path: &Path, word: Word) -> Error {
+    let name = word.name();
+    let (why, or) = match word {
+        Word::Defer => ("no task runs a clean-up when its body is gone", "clean up in the `Drop` of a value"),
+        _ => ("when its consumer is gone, nobody runs the section to its end", "await the future itself"),
+    };
+    at(path, format!("`{name}!` in an `inline` generator: {why}"), format!("remove `inline`, or {or}"))
+}
+
+pub(crate) fn word_in_blocking(path: &Path, word: Word, given: &TokenStream) -> Error {
+    let name = word.name();
+    let (why, help) = match word {
+        Word::Yield | Word::YieldAll => {
+            let given = if given.is_empty() { "items".to_owned() } else { written(given) };
+            let why = "a stream is awaited, and its body is not `async`";
+            let help = format!(
+                "write `for item in {given} {{ yield_!(item); }}`, or, if that is a generator,\n\
+                 \x20     `while let Some(item) = items.blocking_next() {{ yield_!(item); }}`"
+            );
+            (why, help)
+        }
+        Word::Shield => (
+            "nothing interrupts its body between two yields",
+            "remove `shield!`, and call what it does".to_owned(),
+        ),
+        Word::Defer => {
+            let help = "clean up in the `Drop` of a value, or remove `blocking` and write `async fn`";
+            ("no task runs a clean-up when its body is gone", help.to_owned())
+        }
+    };
+    at(path, format!("`{name}!` in a `blocking` generator: {why}"), help)
+}
+
+pub(crate) fn yield_in_blocking_closure(path: &Path) -> Error {
+    let message =
+        "`yield_!` in a closure: it ends the body when the generator is stopped, and here it could not";
+    let help = "write a loop in place of the closure, or start the generator without the attribute, with\n\
+                \x20     `Generator::builder().spawn_blocking(ctx, |ctx, co| ..)`, whose `co.yield_(item)` returns a `Result`";
+    at(path, message, help)
+}
+
+pub(crate) fn yield_in_async_block(path: &Path) -> Error {
+    let message =
+        "`yield_!` in an async block: it ends the body when the generator is stopped, and here it could not";
+    at(
+        path,
+        message,
+        "let the block return the item and `yield_!` what it returns, or remove `blocking` and write `async fn`",
+    )
+}
+
+pub(crate) fn await_in_blocking(keyword: syn::Token![await]) -> Error {
+    let message = "`.await` in a `blocking` generator: its body is plain code, on a thread of its own";
+    let help = "remove `blocking` and write `async fn`, or wait with `Handle::current().block_on(..)`";
+    at(keyword, message, help)
+}
+
+pub(crate) fn word_without_argument(path: &Path, word: Word) -> Error {
+    let (name, Words { given, example, .. }) = (word.name(), words(word));
+    at(
+        path,
+        format!("`{name}!` needs a {given}").replace(" a i", " an i"),
+        format!("write it as in `{example}`"),
+    )
+}
+
+pub(crate) fn word_with_more_arguments(more: &dyn ToTokens, word: Word) -> Error {
+    let (name, Words { given, each, .. }) = (word.name(), words(word));
+    let takes = match word {
+        Word::Defer => "a clean-up, or a value and its clean-up".to_owned(),
+        _ => format!("one {given}"),
+    };
+    at(more, format!("`{name}!` takes {takes}"), format!("write a `{name}!` for each{each}"))
+}
+
+/// What the messages say of one of the body's macros.
+struct Words {
+    /// What it is given.
+    given: &'static str,
+    /// What only the generator's own code can do.
+    alone: &'static str,
+    example: &'static str,
+    /// What else can be done with several.
+    each: &'static str,
+}
+
+fn words(word: Word) -> Words {
+    let (given, alone, example, each) = match word {
+        Word::Yield => ("item", "yield", "yield_!(item)", ", or yield a tuple"),
+        Word::YieldAll => ("stream", "yield", "yield_all!(rows(table))", ""),
+        Word::Shield => (
+            "future",
+            "be shielded",
+            "shield!(file.sync_all())",
+            ", or one around an async block with all of it",
+        ),
+        Word::Defer => ("clean-up", "defer", "defer!(async move { .. })", " value"),
+    };
+    Words { given, alone, example, each }
 }
 
 pub(crate) fn returns_value(value: &dyn ToTokens) -> Error {

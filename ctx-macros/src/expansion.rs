@@ -15,7 +15,11 @@ fn picture(args: TokenStream, item: TokenStream) -> String {
 
 /// With the turbofish on one line, as rustfmt has it.
 fn joined(text: &str) -> String {
-    let opens = |line: &str| line.ends_with(".spawn::<") || line.ends_with("::inline::<");
+    let opens = |line: &str| {
+        [".spawn::<", ".spawn_local::<", ".spawn_blocking::<", "::inline::<"]
+            .iter()
+            .any(|end| line.ends_with(end))
+    };
     let (mut joined, mut inside) = (String::new(), false);
     for line in text.lines() {
         if !inside {
@@ -166,6 +170,45 @@ pictures! {
         /// Kept.
         pub fn rows<'a>(&'a self, #[ctx] ctx: &Context, filter: &str) -> &'a Row {
             return 1;
+        }
+    }
+
+    macros_of_the_body: (cancellable) {
+        async fn rows(ctx: &Context, conn: Conn, tables: Vec<Table>) -> Row {
+            defer!(async { log("closed").await });
+            let mut conn = defer!(conn, async |conn: Conn| conn.close().await);
+            for table in tables {
+                shield!(conn.lock(&table)).check();
+                yield_all!(table.rows());
+            }
+        }
+    }
+
+    macros_of_others: () {
+        async fn rows() -> Row {
+            hand_on!(Row::default());
+        }
+    }
+
+    local: (local, grace = Duration::from_secs(5)) {
+        async fn shared(text: Rc<str>) -> Rc<str> {
+            yield_!(Rc::clone(&text));
+        }
+    }
+
+    blocking: (cancellable, blocking, buffer = 16) {
+        fn entries(ctx: &Context, root: PathBuf) -> PathBuf {
+            for entry in WalkDir::new(root) {
+                yield_!(entry.path());
+            }
+        }
+    }
+
+    blocking_results: (blocking) {
+        fn rows(file: File) -> Result<Row, csv::Error> {
+            for row in csv::Reader::from_reader(file) {
+                yield_!(Ok(row?.into()));
+            }
         }
     }
 

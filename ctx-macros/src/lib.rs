@@ -12,6 +12,7 @@ mod expansion;
 mod parse;
 mod rewrite;
 mod test;
+mod words;
 
 use proc_macro2::TokenStream;
 

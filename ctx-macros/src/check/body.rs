@@ -1,38 +1,112 @@
 //! The rules of the body: where it yields, and with what it ends.
 
 use super::is_unit;
+use crate::args::Kind;
 use crate::errors::{self, Errors};
+use crate::words::Word;
 use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{
-    Attribute, Expr, ExprAsync, ExprCall, ExprClosure, ExprMethodCall, ExprReturn, ExprYield, Ident,
-    ImplItemFn, Item, ItemFn, Macro, Path, Signature, Stmt, Token,
+    Attribute, Expr, ExprAsync, ExprAwait, ExprCall, ExprClosure, ExprMethodCall, ExprReturn, ExprYield,
+    Ident, ImplItemFn, Item, ItemFn, Macro, Path, Signature, Stmt, Token,
 };
 
 /// `context` is how an expression refers to the generator's context. Tells whether some `return` has an expression with
 /// it.
 pub(super) fn check(
     body: &[Stmt],
+    kind: Kind,
     fallible: bool,
     signature: &Signature,
     context: Option<&str>,
     errors: &mut Errors,
 ) -> bool {
-    let mut walk =
-        Walk { place: Place::Body, returns: true, handed_to: None, seen: Seen::default(), fallible, errors };
+    let mut walk = Walk {
+        kind,
+        place: Place::Body,
+        returns: true,
+        handed_to: None,
+        redefined: Vec::new(),
+        seen: Seen::default(),
+        fallible,
+        errors,
+    };
     for statement in body {
         walk.visit_stmt(statement);
     }
     let seen = walk.seen;
     if !seen.may_yield {
-        errors.push(errors::no_yield(signature, context));
+        errors.push(errors::no_yield(signature, kind, context));
     }
     if fallible {
         ends_without_result(body, errors);
     }
     seen.returns_value
+}
+
+/// The macros of the body that it calls, or that a macro of others may call.
+pub(super) fn words(body: &[Stmt], kind: Kind) -> Vec<Word> {
+    let mut called = Called::default();
+    for statement in body {
+        called.look_at(statement.to_token_stream());
+    }
+    let is_needed = |word: &Word| {
+        let is_there = match kind {
+            Kind::Spawned | Kind::Local => true,
+            Kind::Inline => word.yields(),
+            Kind::Blocking => false,
+        };
+        *word == Word::Yield || is_there && (called.others || called.words.contains(word))
+    };
+    Word::ALL.into_iter().filter(is_needed).collect()
+}
+
+#[derive(Default)]
+struct Called {
+    words: Vec<Word>,
+    /// A macro that may call any of them.
+    others: bool,
+}
+
+impl Called {
+    fn look_at(&mut self, tokens: TokenStream) {
+        let mut tokens = tokens.into_iter().peekable();
+        while let Some(token) = tokens.next() {
+            match token {
+                TokenTree::Group(group) => self.look_at(group.stream()),
+                TokenTree::Ident(name) => {
+                    let word = Word::ALL.into_iter().find(|word| name == word.name());
+                    self.words.extend(word);
+                    let bang = tokens
+                        .next_if(|next| matches!(next, TokenTree::Punct(bang) if bang.as_char() == '!'));
+                    let calls = bang.is_some() && matches!(tokens.peek(), Some(TokenTree::Group(_)));
+                    self.others |= calls && word.is_none() && !brings_nothing(&name);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a macro of this name, as it is known, calls no macro of the body that is not among its arguments.
+fn brings_nothing(name: &Ident) -> bool {
+    const KNOWN: &[&str] = &[
+        "debug",
+        "error",
+        "info",
+        "join",
+        "pin",
+        "select",
+        "todo",
+        "trace",
+        "try_join",
+        "unimplemented",
+        "warn",
+    ];
+    STD.iter().chain(KNOWN).any(|known| name == known)
 }
 
 /// Checks that the last line is not a `Result`, as it is in a function that returns one.
@@ -63,17 +137,30 @@ enum Place {
     Body,
     /// A closure's, which is not async.
     Closure,
+    /// An async block's in a body that is not async.
+    Async,
     Function(Option<Ident>),
-    /// What the function of this name was given to run.
-    Spawned(Ident),
+    /// That of what was handed to another to run.
+    Elsewhere(Runner),
+}
+
+/// Who runs what it is handed, for longer than the body may live.
+#[derive(Clone)]
+enum Runner {
+    /// The function of this name.
+    Spawn(Ident),
+    Defer,
 }
 
 struct Walk<'e> {
+    kind: Kind,
     place: Place,
     /// Whether `return` here returns from the generator.
     returns: bool,
-    /// The spawning function among whose arguments this stands.
-    handed_to: Option<Ident>,
+    /// Among whose arguments this stands.
+    handed_to: Option<Runner>,
+    /// Of which the body has a macro of its own.
+    redefined: Vec<Word>,
     seen: Seen,
     fallible: bool,
     errors: &'e mut Errors,
@@ -101,50 +188,93 @@ impl Walk<'_> {
         self.handed_to = handed_to;
     }
 
-    /// Where the code of an async block or closure runs: in the body, whatever it was passed through, unless it is spawned.
+    /// Where the code of an async block or closure runs: in the body, whatever it was passed through, unless it was handed to
+    /// another, or the body is not async.
     fn place_of_async(&self) -> Option<Place> {
         match (&self.place, &self.handed_to) {
-            (Place::Body | Place::Closure, Some(spawn)) => Some(Place::Spawned(spawn.clone())),
-            (Place::Body | Place::Closure, None) => Some(Place::Body),
-            (Place::Function(_) | Place::Spawned(_), _) => None,
+            (Place::Function(_) | Place::Elsewhere(_), _) => None,
+            (_, Some(runner)) => Some(Place::Elsewhere(runner.clone())),
+            (_, None) if self.kind == Kind::Blocking => Some(Place::Async),
+            (_, None) => Some(Place::Body),
         }
     }
 
-    /// Checks that a yield stands in the generator's own code.
-    fn yields_here(&mut self, path: &Path) {
+    /// One of the body's own macros.
+    fn word(&mut self, word: Word, mac: &Macro) {
+        self.seen.may_yield |= word.yields();
+        let arguments = self.expressions_of(&mac.tokens);
+        match self.kind {
+            Kind::Inline if !word.yields() => self.errors.push(errors::word_in_inline(&mac.path, word)),
+            Kind::Blocking if word != Word::Yield => {
+                self.errors.push(errors::word_in_blocking(&mac.path, word, &mac.tokens));
+            }
+            _ => self.word_in_body(word, &mac.path),
+        }
+        let Some(arguments) = arguments else { return };
+        self.number_of_arguments(word, &mac.path, &arguments);
+        match (word, arguments.last()) {
+            (Word::Defer, Some(clean_up)) => {
+                arguments.iter().take(arguments.len() - 1).for_each(|value| self.visit_expr(value));
+                self.hand_to(Runner::Defer, [clean_up]);
+            }
+            _ => arguments.iter().for_each(|argument| self.visit_expr(argument)),
+        }
+    }
+
+    /// Checks that one of the body's macros stands in the generator's own code.
+    fn word_in_body(&mut self, word: Word, path: &Path) {
         match &self.place {
             Place::Body => {}
-            Place::Closure => self.errors.push(errors::yield_in_closure(path)),
-            Place::Function(name) => self.errors.push(errors::yield_in_function(path, name.as_ref())),
-            Place::Spawned(spawn) => self.errors.push(errors::yield_in_spawn(path, spawn)),
+            // It waits for nothing.
+            Place::Closure if word == Word::Defer => {}
+            Place::Closure if self.kind == Kind::Blocking => {
+                self.errors.push(errors::yield_in_blocking_closure(path));
+            }
+            Place::Closure => self.errors.push(errors::word_in_closure(path, word)),
+            Place::Async => self.errors.push(errors::yield_in_async_block(path)),
+            Place::Function(name) => self.errors.push(errors::word_in_function(path, word, name.as_ref())),
+            Place::Elsewhere(Runner::Spawn(spawn)) => {
+                self.errors.push(errors::word_in_spawn(path, word, spawn, self.kind));
+            }
+            Place::Elsewhere(Runner::Defer) => self.errors.push(errors::word_in_defer(path, word)),
         }
     }
 
-    fn arguments_of_spawn(&mut self, spawn: &Ident, arguments: &Punctuated<Expr, Token![,]>) {
-        let outside = self.handed_to.replace(spawn.clone());
+    fn number_of_arguments(&mut self, word: Word, path: &Path, given: &Punctuated<Expr, Token![,]>) {
+        let most = if word == Word::Defer { 2 } else { 1 };
+        if given.is_empty() {
+            self.errors.push(errors::word_without_argument(path, word));
+        } else if let Some(more) = given.iter().nth(most) {
+            self.errors.push(errors::word_with_more_arguments(more, word));
+        }
+    }
+
+    fn hand_to<'a>(&mut self, runner: Runner, arguments: impl IntoIterator<Item = &'a Expr>) {
+        let outside = self.handed_to.replace(runner);
         for argument in arguments {
             self.visit_expr(argument);
         }
         self.handed_to = outside;
     }
 
-    /// Looks into a macro whose arguments are expressions; where they are not after all, its tokens must do.
-    fn expressions(&mut self, tokens: &TokenStream) {
-        match Punctuated::<Expr, Token![,]>::parse_terminated.parse2(tokens.clone()) {
-            Ok(arguments) => arguments.iter().for_each(|argument| Walk::visit_expr(self, argument)),
-            Err(_) => self.seen.may_yield |= mentions_yield(tokens.clone()),
+    /// The arguments of a macro that takes expressions; where they are none after all, its tokens must do.
+    fn expressions_of(&mut self, tokens: &TokenStream) -> Option<Punctuated<Expr, Token![,]>> {
+        let arguments = Punctuated::parse_terminated.parse2(tokens.clone()).ok();
+        if arguments.is_none() {
+            self.seen.may_yield |= mentions_yield(tokens.clone());
         }
+        arguments
     }
 }
 
 impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_macro(&mut self, mac: &'ast Macro) {
-        if mac.path.is_ident("yield_") {
-            self.seen.may_yield = true;
-            self.yields_here(&mac.path);
-            self.expressions(&mac.tokens);
+        if let Some(word) = Word::called_by(&mac.path).filter(|word| !self.redefined.contains(word)) {
+            self.word(word, mac);
         } else if is_std(&mac.path) {
-            self.expressions(&mac.tokens);
+            for argument in self.expressions_of(&mac.tokens).iter().flatten() {
+                self.visit_expr(argument);
+            }
         } else {
             // What it expands to, syntax does not tell: it may yield.
             self.seen.may_yield = true;
@@ -154,15 +284,16 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_expr_yield(&mut self, bare: &'ast ExprYield) {
         self.seen.may_yield = true;
         let value = bare.expr.as_deref();
-        self.errors
-            .push(errors::bare_yield(bare.yield_token, value.map(|value| value as &dyn quote::ToTokens)));
+        self.errors.push(errors::bare_yield(bare.yield_token, value.map(|value| value as &dyn ToTokens)));
         visit::visit_expr_yield(self, bare);
     }
 
     fn visit_expr_closure(&mut self, closure: &'ast ExprClosure) {
         let place = match (&closure.asyncness, &self.place, &self.handed_to) {
             (Some(_), ..) => self.place_of_async(),
-            (None, Place::Body | Place::Closure, Some(spawn)) => Some(Place::Spawned(spawn.clone())),
+            (None, Place::Body | Place::Closure | Place::Async, Some(runner)) => {
+                Some(Place::Elsewhere(runner.clone()))
+            }
             (None, Place::Body, None) => Some(Place::Closure),
             (None, ..) => None,
         };
@@ -174,10 +305,20 @@ impl<'ast> Visit<'ast> for Walk<'_> {
         self.within(place, |walk| walk.visit_block(&block.block));
     }
 
+    /// Checks that a body that is not async does not wait as one that is; what has its own `async` may.
+    fn visit_expr_await(&mut self, wait: &'ast ExprAwait) {
+        if self.returns && self.kind == Kind::Blocking {
+            self.errors.push(errors::await_in_blocking(wait.await_token));
+        }
+        self.visit_expr(&wait.base);
+    }
+
     fn visit_expr_call(&mut self, call: &'ast ExprCall) {
         let Expr::Path(function) = &*call.func else { return visit::visit_expr_call(self, call) };
         match function.path.segments.last() {
-            Some(last) if is_spawn(&last.ident) => self.arguments_of_spawn(&last.ident, &call.args),
+            Some(last) if is_spawn(&last.ident) => {
+                self.hand_to(Runner::Spawn(last.ident.clone()), &call.args);
+            }
             _ => visit::visit_expr_call(self, call),
         }
     }
@@ -185,7 +326,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
         if is_spawn(&call.method) {
             self.visit_expr(&call.receiver);
-            self.arguments_of_spawn(&call.method, &call.args);
+            self.hand_to(Runner::Spawn(call.method.clone()), &call.args);
         } else {
             visit::visit_expr_method_call(self, call);
         }
@@ -211,7 +352,11 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
         match item {
             // The body's own macro: where it is called, it is a macro that may hide a yield.
-            Item::Macro(_) => {}
+            Item::Macro(defined) => {
+                let name = defined.ident.as_ref();
+                let is_it = |word: &Word| name.is_some_and(|name| name == word.name());
+                self.redefined.extend(Word::ALL.iter().filter(|word| is_it(word)));
+            }
             _ => self.within(Some(Place::Function(None)), |walk| visit::visit_item(walk, item)),
         }
     }
@@ -294,40 +439,42 @@ fn is_plain(attrs: &[Attribute]) -> bool {
     attrs.iter().all(|attribute| known.iter().any(|name| attribute.path().is_ident(name)))
 }
 
+/// The macros of std that hide no yield.
+const STD: &[&str] = &[
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "column",
+    "concat",
+    "dbg",
+    "debug_assert",
+    "debug_assert_eq",
+    "debug_assert_ne",
+    "env",
+    "eprint",
+    "eprintln",
+    "file",
+    "format",
+    "format_args",
+    "include_bytes",
+    "include_str",
+    "line",
+    "matches",
+    "module_path",
+    "option_env",
+    "panic",
+    "print",
+    "println",
+    "stringify",
+    "thread_local",
+    "unreachable",
+    "vec",
+    "write",
+    "writeln",
+];
+
 /// Whether a macro is one of std's that hide no yield. `todo!` and its like stand where one is still to be written.
 fn is_std(path: &Path) -> bool {
-    const STD: &[&str] = &[
-        "assert",
-        "assert_eq",
-        "assert_ne",
-        "column",
-        "concat",
-        "dbg",
-        "debug_assert",
-        "debug_assert_eq",
-        "debug_assert_ne",
-        "env",
-        "eprint",
-        "eprintln",
-        "file",
-        "format",
-        "format_args",
-        "include_bytes",
-        "include_str",
-        "line",
-        "matches",
-        "module_path",
-        "option_env",
-        "panic",
-        "print",
-        "println",
-        "stringify",
-        "thread_local",
-        "unreachable",
-        "vec",
-        "write",
-        "writeln",
-    ];
     let mut segments = path.segments.iter().map(|segment| &segment.ident);
     let (first, last) = (segments.next(), segments.next_back());
     let from_std = match last {
@@ -338,9 +485,10 @@ fn is_std(path: &Path) -> bool {
 }
 
 fn mentions_yield(tokens: TokenStream) -> bool {
+    let yields = |token: &Ident| Word::ALL.iter().any(|word| word.yields() && token == word.name());
     tokens.into_iter().any(|token| match token {
         TokenTree::Group(group) => mentions_yield(group.stream()),
-        TokenTree::Ident(word) => word == "yield_",
+        TokenTree::Ident(token) => yields(&token),
         _ => false,
     })
 }

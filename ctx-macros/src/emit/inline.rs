@@ -11,7 +11,7 @@
 //!
 //! For either, what has no name gets one.
 
-use super::{Arguments, arguments, body, is_cfg, krate, track_caller, ungrouped, yields};
+use super::{Arguments, arguments, body, is_cfg, krate, track_caller, ungrouped, words};
 use crate::check::{Argument, Generator};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
@@ -54,11 +54,12 @@ pub(super) fn generator(generator: &Generator) -> TokenStream {
         (generator.vis(), generator.unsafety(), generator.fn_token(), generator.ident());
     let Head { generics, arguments: inputs, item, bound } = head(generator, span);
     let where_clause = &generics.where_clause;
-    let Arguments { parameters, context, child, rebound } = &arguments(&inputs, &krate, span);
+    let Arguments { parameters, context, child, rebound } =
+        &arguments(&inputs, generator.args(), &krate, span);
 
     let body_attrs = generator.body_attrs();
     let name = LitStr::new(&generator.ident().unraw().to_string(), span);
-    let yields = yields(span);
+    let words = words(generator, span);
     let body = body(generator, &krate, span);
 
     quote_spanned! {span=>
@@ -71,7 +72,7 @@ pub(super) fn generator(generator: &Generator) -> TokenStream {
             #(#body_attrs)*
             #krate::private::inline::<#item, _, _>(#context, #name, move |#child, co| async move {
                 #(#rebound)*
-                #yields
+                #words
                 #body
             })
         }

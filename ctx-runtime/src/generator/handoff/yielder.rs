@@ -215,6 +215,7 @@ impl<T> Yielder<T> {
     /// numbers.stop().await;
     /// # }
     /// ```
+    #[must_use = "the value is cleaned up when its guard is dropped: here, at once"]
     pub fn guard<V, C, F>(&self, value: V, close: C) -> impl DerefMut<Target = V> + use<'_, T, V, C, F>
     where
         C: FnOnce(V) -> F,

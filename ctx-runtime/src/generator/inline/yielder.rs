@@ -2,10 +2,11 @@
 
 use super::block::{Shared, SharedRef, Turn};
 use super::branches::{self, Ticket};
+use futures_core::Stream;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{self, Poll};
 
 /// What the body of an inline generator yields through.
@@ -33,6 +34,22 @@ impl<T> InlineYielder<T> {
     #[inline]
     pub fn yield_(&self, item: T) -> impl Future<Output = ()> + use<'_, T> {
         Yield { block: &self.block, state: State::New(item) }
+    }
+
+    /// Hands on every item of `stream`, in order, until that ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the stream, and an item that was not accepted.
+    ///
+    /// # Panics
+    ///
+    /// As [`yield_`](Self::yield_).
+    pub async fn yield_all(&self, stream: impl Stream<Item = T>) {
+        let mut stream = pin!(stream);
+        while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+            self.yield_(item).await;
+        }
     }
 }
 

@@ -1,0 +1,16 @@
+use ctx_runtime::generator;
+
+#[generator]
+async fn count() -> u64 {
+    defer!(async {
+        defer!(tokio::task::yield_now());
+    });
+    yield_!(0);
+}
+
+#[tokio::main]
+async fn main() {
+    let mut numbers = count();
+    let first: Option<u64> = numbers.next().await;
+    assert_eq!(first, Some(0));
+}

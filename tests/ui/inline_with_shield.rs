@@ -1,0 +1,15 @@
+use ctx_runtime::generator;
+
+#[generator(inline)]
+async fn letters(word: &str) -> char {
+    for letter in word.chars() {
+        shield!(tokio::task::yield_now());
+        yield_!(letter);
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let mut letters = letters("one");
+    assert_eq!(letters.next().await, Some('o'));
+}

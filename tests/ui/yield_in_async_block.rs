@@ -1,0 +1,15 @@
+use ctx_runtime::generator;
+
+#[generator(blocking)]
+fn count() -> u64 {
+    tokio::runtime::Handle::current().block_on(async {
+        yield_!(0);
+    });
+}
+
+#[tokio::main]
+async fn main() {
+    let mut numbers = count();
+    let first: Option<u64> = numbers.next().await;
+    assert_eq!(first, Some(0));
+}
