@@ -200,3 +200,60 @@ fn generators_under_a_long_lived_context_are_returned() {
     }
     assert!(parent.live().is_empty());
 }
+
+/// A task, however it ends and whatever becomes of its handle, leaves nothing either.
+#[test]
+fn tasks_under_a_long_lived_context_are_returned() {
+    let runtime = runtime();
+    let (parent, _keep) = Context::background().with_cancel();
+    gives_back(2_000, || {
+        runtime.block_on(async {
+            let output = || async { vec![7_u8; 100] };
+            // Taken; left to the task; left to the handle.
+            assert_eq!(parent.spawn(output()).await.unwrap().len(), 100);
+            drop(parent.spawn(output()));
+            let left = parent.spawn(output());
+            tokio::task::yield_now().await;
+            drop(left);
+            // Cancelled before its first poll, and where it waits; never begun.
+            let (ctx, canceller) = parent.with_cancel();
+            let waiting = ctx.spawn(std::future::pending::<()>());
+            drop(ctx.spawn(std::future::pending::<()>()));
+            tokio::task::yield_now().await;
+            drop(ctx.spawn(std::future::pending::<()>()));
+            canceller.cancel_and_wait().await;
+            drop(waiting.await);
+            drop(ctx.spawn(output()).await);
+            // Out of time.
+            let late = parent.with_timeout(Duration::from_millis(1)).spawn(std::future::pending::<()>());
+            drop(late.await);
+            tokio::task::yield_now().await;
+        });
+    });
+    assert!(parent.live().is_empty());
+}
+
+/// Besides tokio's there is one, for the node and the result.
+#[test]
+fn a_task_is_one_allocation_of_ours() {
+    let runtime = runtime();
+    let (ctx, canceller) = Context::background().with_cancel();
+    runtime.block_on(async {
+        // What the runtime has once for all.
+        drop(ctx.spawn(async {}).await);
+        tokio::task::yield_now().await;
+        let blocks = || HELD.get().1;
+        let before = blocks();
+        let theirs = tokio::spawn(std::future::pending::<u64>());
+        let between = blocks();
+        let ours = ctx.spawn(std::future::pending::<u64>());
+        assert_eq!(blocks() - between, between - before + 1);
+        tokio::task::yield_now().await;
+        assert_eq!(blocks() - before, 2 * (between - before) + 1);
+        theirs.abort();
+        canceller.cancel_and_wait().await;
+        drop((theirs.await, ours.await));
+        tokio::task::yield_now().await;
+        assert_eq!(blocks(), before);
+    });
+}

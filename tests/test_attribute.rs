@@ -1,4 +1,4 @@
-//! `#[ctx_runtime::test]`: a context for each test, and a failure for each generator that stays.
+//! `#[ctx_runtime::test]`: a context for each test, and a failure for each generator or task that stays.
 
 use ctx_runtime::leak::Entry;
 use ctx_runtime::{Context, Generator, generator};
@@ -97,6 +97,23 @@ async fn what_stays_fails_the_test_and_is_named(ctx: Context) {
 async fn all_that_stay_are_named(ctx: Context) {
     leak(&ctx, "one");
     leak(&ctx, "another");
+}
+
+/// A task that stays, too, and is told from a generator.
+#[ctx_runtime::test(start_paused = true)]
+#[should_panic(expected = "1 alive\n  task spawned at tests/test_attribute.rs")]
+async fn a_task_that_stays_fails_the_test_and_is_named(ctx: Context) {
+    let stalled = Builder::new_current_thread().build().unwrap();
+    let inside = stalled.enter();
+    drop(ctx.spawn(std::future::pending::<()>()));
+    drop(inside);
+    std::mem::forget(stalled);
+}
+
+#[ctx_runtime::test]
+async fn a_task_that_goes_on_is_ended(ctx: Context) {
+    drop(ctx.spawn(std::future::pending::<()>()));
+    assert_eq!(ctx.live().len(), 1);
 }
 
 #[ctx_runtime::test(start_paused = true)]

@@ -21,7 +21,8 @@ use self::deadline::Deadline;
 pub(crate) use self::lock::Lock;
 use self::tree::{CancellerRef, Kind, Own, Registered, Registration};
 pub(crate) use self::tree::{
-    Ended, Hooks, InlineMember, Member, Node, NodeRef, Payload, Wait, Within, discard, is_within, quietly,
+    Ended, Hooks, InlineMember, Member, Node, NodeRef, Payload, TaskRef, Wait, Within, discard, is_within,
+    quietly,
 };
 use self::values::Values;
 use crate::loom::Mutex;
@@ -429,7 +430,7 @@ impl Context {
     /// Gives way to the runtime when the task's budget is used up, and tells whether to go on.
     ///
     /// For loops that never wait. In the body of a generator that has been stopped it does not come back: the body is
-    /// dropped there.
+    /// dropped there. Likewise in a task of [`spawn`](Context::spawn) whose context is done.
     ///
     /// # Cancel safety
     ///
@@ -459,7 +460,7 @@ impl Context {
     /// ```
     pub async fn checkpoint(&self) -> Result<(), Cause> {
         tokio::task::consume_budget().await;
-        // Where the body has ended, its poll comes back and the body is dropped: here.
+        // Where a body or a task has been stopped, its poll comes back and it is dropped: here.
         if tree::is_within_stopped() {
             std::future::pending::<()>().await;
         }
@@ -823,7 +824,7 @@ impl Canceller {
         self.node.node().cancel(Cause::custom(ContextError::Cancelled, cause.into(), origin));
     }
 
-    /// Cancels, then waits until every generator below has ended, its destructors included.
+    /// Cancels, then waits until every generator and task below has ended, its destructors included.
     ///
     /// The cancel happens when this is called; what is returned only waits.
     ///
@@ -833,7 +834,7 @@ impl Canceller {
     ///
     /// # Panics
     ///
-    /// If awaited from within one of the generators that it waits for, which would wait for itself.
+    /// If awaited from within one of those that it waits for, which would wait for itself.
     ///
     /// # Examples
     ///

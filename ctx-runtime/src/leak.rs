@@ -1,7 +1,7 @@
-//! What is alive: the generators that have not ended, by name and by the line that started them.
+//! What is alive: the generators and tasks that have not ended, by the line that started them.
 //!
 //! The context tree is the registry, so asking costs a walk down it, and running costs nothing. A generator is alive until
-//! its body is gone.
+//! its body is gone, a task until its future is.
 //!
 //! # Examples
 //!
@@ -12,9 +12,11 @@
 //! # async fn main() {
 //! let (ctx, _keep) = Context::background().with_cancel();
 //! let clock = Generator::builder().name("clock").spawn::<u8, _, _>(&ctx, |_, _| std::future::pending());
-//! println!("{}", ctx.live()); // 1 alive, then a line for each
-//! assert_eq!(ctx.live().len(), 1);
+//! let sum = ctx.spawn(async { 3 + 4 });
+//! println!("{}", ctx.live()); // 2 alive, then a line for each
+//! assert_eq!(ctx.live().len(), 2);
 //! drop(clock);
+//! sum.await.unwrap();
 //! assert!(ctx.live().is_empty());
 //! # }
 //! ```
@@ -23,7 +25,7 @@ use crate::context::{Context, NodeRef};
 use std::fmt;
 use std::panic::Location;
 
-/// Lists the generators alive in this process.
+/// Lists the generators and tasks alive in this process.
 ///
 /// # Examples
 ///
@@ -38,9 +40,9 @@ pub fn live() -> Report {
 }
 
 impl Context {
-    /// Lists the generators alive below this context; of [`background`](Context::background), in this process.
+    /// Lists the generators and tasks alive below this context; of [`background`](Context::background), in this process.
     ///
-    /// It polls no body and stops nothing; what starts or ends meanwhile may be in it or not.
+    /// It polls nothing and stops nothing; what starts or ends meanwhile may be in it or not.
     ///
     /// # Examples
     ///
@@ -54,7 +56,7 @@ impl Context {
     }
 }
 
-/// The generators that were alive when it was taken.
+/// The generators and tasks that were alive when it was taken.
 ///
 /// `Display` is a line with their number, and one for each.
 ///
@@ -70,7 +72,10 @@ impl Report {
     fn below(tops: Vec<NodeRef>) -> Self {
         let mut entries: Vec<_> = NodeRef::members(tops)
             .iter()
-            .filter_map(|node| Some(Entry { name: node.member()?.name.to_string(), started: node.made() }))
+            .filter_map(|node| {
+                let kind = if node.is_task() { Kind::Task } else { Kind::Generator };
+                Some(Entry { kind, name: node.member()?.name.to_string(), started: node.made() })
+            })
             .collect();
         entries.sort_by(|a, b| {
             let line = |entry: &Entry| (entry.started.file(), entry.started.line(), entry.started.column());
@@ -99,7 +104,7 @@ impl Report {
         self.entries.is_empty()
     }
 
-    /// Returns the generators, ordered by the line that started them.
+    /// Returns them, ordered by the line that started each.
     ///
     /// # Examples
     ///
@@ -122,25 +127,59 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} alive", self.len())?;
         for entry in &self.entries {
-            write!(f, "\n  {} started at {}", entry.name, entry.started)?;
+            let started = match entry.kind {
+                Kind::Generator => "started",
+                Kind::Task => "spawned",
+            };
+            write!(f, "\n  {} {started} at {}", entry.name, entry.started)?;
         }
         Ok(())
     }
 }
 
-/// A generator in a [`Report`].
+/// What an [`Entry`] stands for.
+///
+/// # Examples
+///
+/// ```
+/// use ctx_runtime::leak::{self, Kind};
+///
+/// let tasks = leak::live().iter().filter(|entry| entry.kind() == Kind::Task).count();
+/// println!("{tasks} tasks");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A [`Generator`](crate::Generator).
+    Generator,
+    /// A task of [`Context::spawn`].
+    Task,
+}
+
+/// A generator or a task in a [`Report`].
 ///
 /// # Examples
 ///
 /// See [`live`].
 #[derive(Clone, Debug)]
 pub struct Entry {
+    kind: Kind,
     name: String,
     started: &'static Location<'static>,
 }
 
 impl Entry {
-    /// Returns the generator's name.
+    /// Tells a generator from a task.
+    ///
+    /// # Examples
+    ///
+    /// See [`Kind`].
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns the generator's name; of a task, `task`.
     ///
     /// # Examples
     ///

@@ -7,9 +7,11 @@ pub mod leak;
 mod loom;
 #[doc(hidden)]
 pub mod private;
+mod task;
 
 pub use context::{Abandoned, AfterFunc, Canceller, Cause, Context, ContextError, Done, Finished};
 pub use ctx_macros::{generator, test};
 pub use generator::{
     BlockingYielder, Builder, End, Generator, Inline, LocalGenerator, Panic, Stopped, Yielder,
 };
+pub use task::Task;

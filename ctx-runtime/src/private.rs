@@ -29,14 +29,14 @@ impl<T, E> ResultItem for Result<T, E> {
     }
 }
 
-/// How long a test waits for its generators to end, on the test's own clock.
+/// How long a test waits for its generators and tasks to end, on the test's own clock.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the body of a `#[ctx_runtime::test]` under a root context of its own, then cancels that and waits.
 ///
 /// # Panics
 ///
-/// With the body's panic; else if a generator below the context has not ended within the grace.
+/// With the body's panic; else if a generator or a task below the context has not ended within the grace.
 pub async fn run_test<F: Future>(name: &str, body: impl FnOnce(Context) -> F) -> F::Output {
     let (ctx, canceller) = Context::background().with_cancel();
     let root = ctx.clone();

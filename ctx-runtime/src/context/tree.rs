@@ -1,7 +1,7 @@
 //! The tree that a cancel runs down.
 //!
-//! A node stands for everything that can be cancelled on its own: what `with_cancel` and `with_deadline` make, and a
-//! generator. A child holds its parent; the parent lists its children without holding them. Values are a chain of
+//! A node stands for everything that can be cancelled on its own: what `with_cancel` and `with_deadline` make, a
+//! generator, a task. A child holds its parent; the parent lists its children without holding them. Values are a chain of
 //! their own and make no node.
 //!
 //! # Invariants
@@ -45,6 +45,7 @@ mod inline;
 mod marking;
 mod members;
 mod refs;
+mod tasks;
 mod waiting;
 
 pub(crate) use self::inline::InlineMember;
@@ -53,6 +54,7 @@ pub(crate) use self::members::{Hooks, Member, Within, is_within, is_within_stopp
 pub(super) use self::refs::Owner;
 use self::refs::{CANCELLER, REF};
 pub(crate) use self::refs::{CancellerRef, NodeRef};
+pub(crate) use self::tasks::TaskRef;
 use self::waiting::Waiter;
 pub(crate) use self::waiting::{Ended, Registered, Registration, Wait};
 use super::cause::Cause;
@@ -84,7 +86,7 @@ pub(crate) fn discard(payload: Payload) {
     }
 }
 
-/// A place in the tree: an allocation of its own, or, of a generator, the head of the generator's ([`Member`]).
+/// A place in the tree: an allocation of its own, or, of a generator or a task, the head of its ([`Member`]).
 pub(crate) struct Node {
     /// In the lower half, the references: contexts, cancellers, waits, children, markings. In the upper half, the
     /// cancellers among them, so that one that goes is counted down in one step.
@@ -94,7 +96,7 @@ pub(crate) struct Node {
     settled: AtomicBool,
     /// A `disarm` was called: the last canceller may go without a cancel.
     disarmed: AtomicBool,
-    /// A generator was started at or below this node, so its root is in `ROOTS`.
+    /// A generator or a task was started at or below this node, so its root is in `ROOTS`.
     registered: AtomicBool,
     /// Nothing can end this node any more (invariant 8).
     inert: AtomicBool,
@@ -131,6 +133,7 @@ pub(crate) enum Kind {
     WithoutCancel,
     Merge,
     Generator,
+    Task,
     #[cfg(feature = "signal")]
     Signal,
     #[cfg(feature = "tokio-util")]
@@ -146,11 +149,17 @@ impl Kind {
             Self::WithoutCancel => "without_cancel",
             Self::Merge => "merge",
             Self::Generator => "generator",
+            Self::Task => "spawn",
             #[cfg(feature = "signal")]
             Self::Signal => "with_shutdown_signal",
             #[cfg(feature = "tokio-util")]
             Self::Token => "with_cancellation_token",
         }
+    }
+
+    /// Whether the node is the head of a [`Member`].
+    fn is_member(self) -> bool {
+        matches!(self, Self::Generator | Self::Task)
     }
 }
 
@@ -209,6 +218,10 @@ impl Node {
         self.made
     }
 
+    pub(crate) fn is_task(&self) -> bool {
+        self.kind == Kind::Task
+    }
+
     pub(crate) fn parent(&self) -> Option<&Self> {
         // SAFETY: a node owns a reference to its parent.
         self.parent.map(|parent| unsafe { parent.as_ref() })
@@ -239,7 +252,7 @@ impl NodeRef {
         own: Own,
         made: &'static Location<'static>,
     ) -> Self {
-        debug_assert!(kind != Kind::Generator, "a generator's node is the head of its block");
+        debug_assert!(!kind.is_member(), "a member's node is the head of its block");
         // In two steps, so that the node is written where it stays, and not first on the stack.
         let mut room = Box::<Node>::new_uninit();
         room.write(Node::unlisted(kind, parent, own, made));

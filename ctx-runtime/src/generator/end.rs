@@ -1,4 +1,4 @@
-//! How a generator ended.
+//! How a generator or a task ended.
 
 use crate::context::{Cause, Payload};
 use crate::loom::Mutex;
@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// How a generator ended.
+/// How a generator or a task ended.
 ///
 /// # Examples
 ///
@@ -25,11 +25,11 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum End {
-    /// The body ran to its end.
+    /// The body ran to its end. Of a [`Task`](crate::Task) there is its output instead.
     Finished,
-    /// Its context was done, or its handle stopped it.
+    /// Its context was done, or a generator's handle stopped it.
     Cancelled(Cause),
-    /// The body panicked, or a destructor did when the body was dropped.
+    /// The body or the future panicked, or a destructor did when it was dropped.
     Panicked(Panic),
     /// The runtime went away.
     Aborted,
@@ -46,7 +46,9 @@ impl fmt::Display for End {
     }
 }
 
-/// A panic that ended a generator: its message, and its payload until somebody takes it.
+impl Error for End {}
+
+/// A panic that ended a generator or a task: its message, and its payload until somebody takes it.
 ///
 /// Clones share the payload.
 ///
@@ -75,7 +77,7 @@ struct Inner {
 }
 
 impl Panic {
-    pub(super) fn new(payload: Payload) -> Self {
+    pub(crate) fn new(payload: Payload) -> Self {
         let message = if let Some(text) = payload.downcast_ref::<&str>() {
             (*text).to_owned()
         } else if let Some(text) = payload.downcast_ref::<String>() {

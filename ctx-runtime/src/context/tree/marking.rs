@@ -276,7 +276,7 @@ fn put_in_order(nodes: &mut [NodeRef]) {
 }
 
 impl NodeRef {
-    /// Has the generator of this node end, if it is one's; wakes and calls those who wait at it, and keeps the first panic.
+    /// Has the member of this node end, if it is one's; wakes and calls those who wait at it, and keeps the first panic.
     fn tell(&self, first: &mut Option<Payload>) {
         self.stop();
         while let Some(waiter) = take_waiter(&**self) {

@@ -1,4 +1,4 @@
-//! The generators in the tree: which are alive, where each is found, and whose body this thread polls.
+//! The generators and tasks in the tree: which are alive, where each is found, and whose body this thread polls.
 
 use super::inline::innermost_inline;
 use super::marking::resolve;
@@ -17,7 +17,7 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::task::{self, Poll};
 
-/// The head of a generator's allocation: its node, and what the tree and a report want of it.
+/// The head of a generator's or a task's allocation: its node, and what the tree and a report want of it.
 ///
 /// The first field of what it is the head of, which is `repr(C)` too: so a pointer to the node is one to the whole.
 #[repr(C)]
@@ -31,8 +31,8 @@ pub(crate) struct Member {
     waiters: Lock<List<Waiter>>,
 }
 
-/// What a generator's allocation can be asked, whatever its body and its items are. The tree
-/// asks `stop` and `free`.
+/// What a member's allocation can be asked, whatever its body and its items are. The tree
+/// asks `stop` and `free`; the rest is the engine's, of generators.
 ///
 /// Each is given the pointer that the node was listed with, of an allocation that these hooks are for and that is alive; all
 /// but `free` while somebody who is counted has them called. `poll` and `drop_body` want the body to be there and the caller to have it
@@ -51,8 +51,15 @@ pub(crate) struct Hooks {
     pub(crate) free: unsafe fn(NonNull<Member>),
 }
 
+impl Hooks {
+    /// Those of a task: it polls and drops its future itself, and waits for its node's end as others do.
+    pub(super) const fn of_task(free: unsafe fn(NonNull<Member>)) -> Self {
+        Self { stop: |_| (), poll: |_, _| Poll::Pending, drop_body: |_| (), clear: |_, _| (), free }
+    }
+}
+
 impl Member {
-    /// One that nobody has seen yet. It is put at the head of its allocation, then [`list`](Self::list)ed.
+    /// A generator's that nobody has seen yet. It is put at the head of its allocation, then [`list`](Self::list)ed.
     #[inline]
     pub(crate) fn unlisted(
         parent: Option<&NodeRef>,
@@ -60,8 +67,29 @@ impl Member {
         name: Cow<'static, str>,
         made: &'static Location<'static>,
     ) -> Self {
+        Self::of(Kind::Generator, parent, hooks, name, made)
+    }
+
+    /// A task's, likewise.
+    #[inline]
+    pub(super) fn of_task(
+        parent: Option<&NodeRef>,
+        hooks: &'static Hooks,
+        made: &'static Location<'static>,
+    ) -> Self {
+        Self::of(Kind::Task, parent, hooks, Cow::Borrowed("task"), made)
+    }
+
+    #[inline]
+    fn of(
+        kind: Kind,
+        parent: Option<&NodeRef>,
+        hooks: &'static Hooks,
+        name: Cow<'static, str>,
+        made: &'static Location<'static>,
+    ) -> Self {
         Self {
-            node: Node::unlisted(Kind::Generator, parent, Own::Nothing, made),
+            node: Node::unlisted(kind, parent, Own::Nothing, made),
             hooks,
             name,
             ended: AtomicBool::new(false),
@@ -73,7 +101,7 @@ impl Member {
     ///
     /// # Safety
     ///
-    /// It was made by [`unlisted`](Self::unlisted) with this parent, is the head of an allocation that its hooks are for and that
+    /// It was made by [`unlisted`](Self::unlisted) or [`of_task`](Self::of_task) with this parent, is the head of an allocation that its hooks are for and that
     /// the pointer is good for, and nobody has seen it.
     #[inline]
     pub(crate) unsafe fn list(this: NonNull<Self>, parent: Option<&NodeRef>) -> NodeRef {
@@ -88,8 +116,17 @@ impl Member {
     }
 
     pub(crate) fn set_ended(&self) {
+        self.mark_ended();
+        self.tell_ended();
+    }
+
+    /// From now on it is not alive. Whoever waits for that is yet to be [told](Self::tell_ended).
+    pub(crate) fn mark_ended(&self) {
         // Release: pairs with the Acquire in `is_alive`, so that who misses it in a report sees what it did.
         self.ended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn tell_ended(&self) {
         while let Some(waiter) = take_waiter(self) {
             // A waker that panics was reported by the panic hook, and must not keep the others from waking.
             super::quietly(|| waiter.tell());
@@ -107,15 +144,15 @@ impl Member {
     }
 }
 
-/// What the node is the head of, if it is a generator's.
+/// What the node is the head of, if it is a generator's or a task's.
 ///
 /// # Safety
 ///
 /// The node is alive for as long as the result is used, and the pointer is the one that it was listed with.
 pub(super) unsafe fn member<'a>(node: NonNull<Node>) -> Option<&'a Member> {
     // SAFETY: by the caller's word.
-    let is_member = unsafe { node.as_ref() }.kind == Kind::Generator;
-    // SAFETY: a generator's node is made by `Member::unlisted` only, and is the first field; the rest by the caller's word.
+    let is_member = unsafe { node.as_ref() }.kind.is_member();
+    // SAFETY: the node of such a kind is made by `Member::of` only, and is the first field; the rest by the caller's word.
     is_member.then(|| unsafe { node.cast().as_ref() })
 }
 
@@ -134,7 +171,7 @@ pub(super) unsafe fn deallocate(node: NonNull<Node>) {
     }
 }
 
-/// The end of a generator.
+/// The end of a generator or a task.
 // SAFETY: behind a lock of its own.
 unsafe impl Queue for Member {
     fn is_over(&self) -> bool {
@@ -146,14 +183,15 @@ unsafe impl Queue for Member {
     }
 }
 
-/// The generators' roots, for the report of the whole process. Sharded, so that starts do not meet.
+/// The members' roots, for the report of the whole process. Sharded, so that starts do not meet.
 #[cfg(not(all(test, loom)))]
 static ROOTS: [Mutex<List<Node>>; 16] = [const { Mutex::new(List::new()) }; 16];
 
-/// The bodies that a thread polls, each within the one before.
+/// The bodies and tasks that a thread polls, each within the one before.
 #[derive(Clone, Copy)]
 struct Polled {
     innermost: Option<NonNull<Member>>,
+    /// How many of them are bodies.
     depth: usize,
 }
 
@@ -179,7 +217,7 @@ struct Place {
     _keep: NodeRef,
 }
 
-/// While it exists, this thread polls the body of a generator. It holds what it polled before.
+/// While it exists, this thread polls the body of a generator, or a task. It holds what it polled before.
 pub(crate) struct Within(Polled);
 
 impl Within {
@@ -191,6 +229,15 @@ impl Within {
         let before = POLLED.with(Cell::get);
         POLLED.with(|polled| polled.set(Polled { innermost: Some(member), depth: before.depth + 1 }));
         Self(before)
+    }
+
+    /// Has `act` poll a task, or drop its future. That is at the bottom of a stack, or where one blocks: not a level of the depth.
+    pub(super) fn task<R>(member: &Member, act: impl FnOnce() -> R) -> R {
+        let before = POLLED.with(Cell::get);
+        POLLED.with(|polled| polled.set(Polled { innermost: Some(NonNull::from(member)), ..before }));
+        // The member is borrowed until `act` has returned or unwound, and then this is dropped.
+        let _within = Self(before);
+        act()
     }
 
     /// How many bodies this thread polls, each within the one before.
@@ -207,13 +254,13 @@ impl Drop for Within {
     }
 }
 
-/// The generator with a task whose body this thread polls, innermost.
+/// The generator with a task, or the task, whose body this thread polls, innermost.
 #[inline]
 pub(super) fn innermost() -> Option<NonNull<Member>> {
     POLLED.with(Cell::get).innermost
 }
 
-/// The node of the generator whose body this thread polls.
+/// The node of the generator or task that this thread polls.
 fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
     let with_task = innermost();
     let member = innermost_inline(with_task).or(with_task);
@@ -227,12 +274,12 @@ pub(crate) fn is_within(member: NonNull<Member>) -> bool {
     POLLED.with(Cell::get).innermost == Some(member)
 }
 
-/// Whether this thread polls the body of a generator at or below `node`.
+/// Whether this thread polls a generator's body, or a task, at or below `node`.
 pub(super) fn is_within_below(node: &Node) -> bool {
     with_current(|current| current.is_some_and(|current| current.is_below(node)))
 }
 
-/// Whether this thread polls the body of a generator that has been stopped.
+/// Whether this thread polls the body of a generator that has been stopped, or a task that has.
 pub(crate) fn is_within_stopped() -> bool {
     with_current(|node| node.is_some_and(Node::is_done))
 }
@@ -279,7 +326,7 @@ impl NodeRef {
         self.end.is_set()
     }
 
-    /// Has the generator, if it is one's node, see that it is done.
+    /// Has the member, if it is one's node, see that it is done.
     pub(super) fn stop(&self) {
         if let Some(member) = self.member() {
             // SAFETY: alive, by this reference; the hook is for this allocation.
@@ -376,19 +423,26 @@ impl NodeRef {
         batch
     }
 
-    /// Whether this is a generator that has ended, with nothing below it.
+    /// Whether this is a generator or task that has ended, with nothing below it.
     pub(super) fn has_ended_alone(&self) -> bool {
         self.member().is_some_and(|member| !member.is_alive()) && self.lock().children.is_empty()
     }
 
-    /// The members alive below `tops` and at them.
+    /// The generators and tasks alive below `tops` and at them.
     pub(crate) fn members(tops: Vec<NodeRef>) -> Vec<NodeRef> {
         let mut members = Self::descend(tops);
         members.retain(|node| node.member().is_some_and(Member::is_alive));
         members
     }
 
-    /// The roots that a generator was started below.
+    /// The generators among them.
+    pub(crate) fn generators(tops: Vec<NodeRef>) -> Vec<NodeRef> {
+        let mut generators = Self::members(tops);
+        generators.retain(|node| node.kind == Kind::Generator);
+        generators
+    }
+
+    /// The roots that a generator or a task was started below.
     pub(crate) fn roots() -> Vec<NodeRef> {
         #[cfg(all(test, loom))]
         return Vec::new();

@@ -170,10 +170,8 @@ unsafe fn free(node: NonNull<Node>) -> Freed {
     if let Some(Extra::Source(trigger)) = this.extra.as_deref() {
         trigger.owner.clear();
     }
-    let runs_destructors = this.end.is_custom()
-        || this.deadline.is_some()
-        || this.extra.is_some()
-        || this.kind == Kind::Generator;
+    let runs_destructors =
+        this.end.is_custom() || this.deadline.is_some() || this.extra.is_some() || this.kind.is_member();
     // SAFETY: nobody can find it any more, and its count is zero.
     let deallocate = || unsafe { deallocate(node) };
     let panic = if runs_destructors {

@@ -271,7 +271,7 @@ impl Node {
     }
 }
 
-/// Waits until every generator at or below a node has ended, its clean-up included.
+/// Waits until every generator and task at or below a node has ended, its clean-up included.
 pub(crate) struct Ended {
     top: NodeRef,
     /// Who waits, for a message.
@@ -295,12 +295,12 @@ impl Ended {
 
     /// # Panics
     ///
-    /// If called from within the body of one of those that it waits for.
+    /// If called from within one of those that it waits for.
     #[inline]
     pub(crate) fn assert_outside(&self) {
         assert!(
             !is_within_below(&self.top),
-            "{} was called from within a generator that it waits for, and would wait for itself: \
+            "{} was called from within a generator or a task that it waits for, and would wait for itself: \
              call `cancel` there, or wait in a task that is not below it",
             self.what,
         );

@@ -279,8 +279,8 @@ impl Drop for Watch {
         // Release: pairs with the Acquire in `is_gone`.
         keeper.count.fetch_or(GONE, Ordering::AcqRel);
         keeper.close();
-        for node in NodeRef::members(NodeRef::roots()) {
-            // SAFETY: the members that are alive are generators with a block of this kind (inline ones are none of them).
+        for node in NodeRef::generators(NodeRef::roots()) {
+            // SAFETY: a generator's with a block of this kind (of the inline ones none is alive for the tree).
             let head = unsafe { Head::of(&node) };
             if head.keeper.as_ref().is_some_and(|its| Arc::ptr_eq(its, &keeper)) {
                 orphan(&node, head);
