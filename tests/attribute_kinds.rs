@@ -651,3 +651,31 @@ mod blocking {
         assert!(catch_unwind(AssertUnwindSafe(|| drop(one()))).is_err());
     }
 }
+
+/// The expansion names everything by its full path.
+mod surroundings {
+    #![no_implicit_prelude]
+
+    use ::ctx_runtime::generator;
+
+    #[generator(local, grace = ::std::time::Duration::from_secs(1))]
+    pub(super) async fn local() -> u64 {
+        defer!(async {});
+        let one = defer!(1, async |_: u64| ());
+        yield_!(shield!(async { *one }));
+        yield_all!(::futures_util::stream::iter([2]));
+    }
+
+    #[generator(blocking)]
+    pub(super) fn blocking() -> ::std::result::Result<u64, ::std::num::ParseIntError> {
+        yield_!("1".parse());
+        "x".parse::<u64>()?;
+    }
+}
+
+#[tokio::test]
+async fn they_work_without_a_prelude() {
+    let set = tokio::task::LocalSet::new();
+    assert_eq!(set.run_until(async { all(surroundings::local()).await }).await, [1, 2]);
+    assert_eq!(all(surroundings::blocking()).await.len(), 2);
+}

@@ -5,6 +5,7 @@
 
 mod body;
 mod borrow;
+mod macros;
 
 pub(crate) use self::borrow::owned;
 
@@ -178,7 +179,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
         (Some(item), Some((body_attrs, body, returns_value))) if errors.is_empty() => {
             let arguments = arguments(signature.inputs, context);
             let Signature { safety: unsafety, fn_token, ident, generics, .. } = signature;
-            let words = body::words(&body, args.kind());
+            let words = macros::words(&body, args.kind());
             Ok(Generator {
                 args,
                 attrs,
