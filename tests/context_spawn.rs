@@ -53,7 +53,7 @@ fn silent(ctx: &Context, dropped: &Tally) -> Task<()> {
     let guard = dropped.on_drop();
     ctx.spawn(async move {
         let _guard = guard;
-        pending().await
+        pending::<()>().await;
     })
 }
 
@@ -212,7 +212,7 @@ fn a_cancel_drops_the_future_where_it_waits() {
             let tasks = [
                 ctx.spawn(async move {
                     let _guard = at_nothing;
-                    pending().await
+                    pending::<()>().await;
                 }),
                 ctx.spawn(async move {
                     let _guard = at_a_timer;
@@ -636,7 +636,9 @@ fn a_shutdown_after_a_cancel_tells_of_the_cancel() {
     let runtime = current_thread();
     let (ctx, canceller) = root();
     let dropped = Tally::new();
-    let task = runtime.block_on(async { silent(&ctx, &dropped) });
+    let entered = runtime.enter();
+    let task = silent(&ctx, &dropped);
+    drop(entered);
     canceller.cancel();
     assert_eq!(dropped.count(), 0);
     drop(runtime);
@@ -780,18 +782,19 @@ async fn a_waker_that_panics_loses_nothing() {
             7
         }
     };
-    let (ctx, go) = (Context::background(), Arc::new(Notify::new()));
-    let (kept, canceller) = root();
-    let mut task = kept.spawn(end(&go));
+    // Whoever else waits for the end is woken all the same.
+    let (ctx, canceller) = root();
+    let mut task = silent(&ctx, &Tally::new());
     assert!(poll_once(pin!(&mut task), &waker_fn(|| panic!("a waker's"))).is_pending());
-    let mut waits = Box::pin(async { kept.live().is_empty() });
+    let mut wait = Box::pin(canceller.cancel_and_wait());
+    let (heard, waker) = Wakes::new();
+    assert!(poll_once(wait.as_mut(), &waker).is_pending());
     settle().await;
-    go.notify_one();
-    settle().await;
-    assert!(poll_once(waits.as_mut(), &Wakes::new().1).is_ready());
-    assert!(matches!(poll_once(pin!(&mut task), &Wakes::new().1), Poll::Ready(Ok(7))));
-    canceller.cancel_and_wait().await;
+    assert_eq!(heard.count(), 1);
+    assert!(poll_once(wait.as_mut(), &waker).is_ready());
+    assert!(poll_once(pin!(&mut task), &waker).is_ready());
 
+    let (ctx, go) = (Context::background(), Arc::new(Notify::new()));
     let mut task = ctx.spawn(end(&go));
     let cloned = waker_that_clones(|| panic!("a waker's"));
     assert!(catch_unwind(AssertUnwindSafe(|| poll_once(pin!(&mut task), &cloned))).is_err());
@@ -818,7 +821,9 @@ async fn a_waker_that_panics_loses_nothing() {
 fn an_end_that_comes_between_two_looks_is_seen() {
     let runtime = current_thread();
     let (give, taken) = oneshot::channel::<u8>();
-    let mut task = runtime.block_on(async { Context::background().spawn(taken) });
+    let entered = runtime.enter();
+    let mut task = Context::background().spawn(taken);
+    drop(entered);
     let (give, runtime) = (Mutex::new(Some(give)), Mutex::new(runtime));
     let waker = waker_that_clones(move || {
         if let Some(give) = give.lock().unwrap().take() {
@@ -845,24 +850,52 @@ async fn a_wait_wakes_whoever_polled_it_last() {
     assert_eq!((first.count(), second.count()), (0, 1));
 }
 
-/// C5: what runs other people's code holds no lock: each of these uses the very task that it comes from.
-#[tokio::test]
-async fn wakers_and_outputs_may_use_the_tree_and_the_handle() {
-    let (ctx, _keep) = root();
-    let task = Arc::new(Mutex::new(None::<Task<()>>));
-    let (below, held) = (ctx.clone(), Arc::clone(&task));
-    let waker = waker_that_drops(move || {
-        let _ = below.live().len();
-        drop(below.with_cancel());
-        if let Ok(held) = held.try_lock() {
-            let _ = format!("{held:?}");
+/// C5: the handle's lock is free while its waker is dropped, or replaced: meanwhile the task can end.
+#[test]
+fn a_task_ends_while_the_waker_of_its_handle_is_dropped() {
+    let runtime = multi_thread();
+    for is_replaced in [false, true] {
+        let (ctx, _keep) = root();
+        let (give, taken) = oneshot::channel::<u8>();
+        let entered = runtime.enter();
+        let mut task = ctx.spawn(taken);
+        drop(entered);
+        let (give, below) = (Mutex::new(Some(give)), ctx.clone());
+        let waker = waker_that_drops(move || {
+            let give = give.lock().unwrap().take();
+            if let Some(give) = give {
+                give.send(7).unwrap();
+                wait_until("the task to end", || below.live().is_empty());
+            }
+        });
+        assert!(poll_once(pin!(&mut task), &waker).is_pending());
+        // What is in the slot is the last one.
+        std::mem::forget(waker);
+        if is_replaced {
+            let _ = poll_once(pin!(&mut task), &Wakes::new().1);
+            assert!(matches!(poll_once(pin!(&mut task), &Wakes::new().1), Poll::Ready(Ok(Ok(7)))));
         }
+        drop(task);
+        assert!(ctx.live().is_empty());
+    }
+}
+
+/// C5: it is free while the handle is woken, too: who is woken may poll it there and then.
+#[tokio::test]
+async fn whoever_is_woken_may_poll_the_handle_at_once() {
+    let task = Arc::new(Mutex::new(None::<Task<u8>>));
+    let (output, held) = (Tally::new(), Arc::clone(&task));
+    let taken = output.clone();
+    let waker = waker_fn(move || {
+        let mut task = held.lock().unwrap();
+        let polled = poll_once(pin!(task.as_mut().unwrap()), &Wakes::new().1);
+        assert!(matches!(polled, Poll::Ready(Ok(7))));
+        taken.tick();
     });
-    *task.lock().unwrap() = Some(ctx.spawn(async {}));
-    let poll = || poll_once(pin!(task.lock().unwrap().as_mut().unwrap()), &waker).is_ready();
-    assert!(!poll());
+    *task.lock().unwrap() = Some(Context::background().spawn(ready(7)));
+    assert!(poll_once(pin!(task.lock().unwrap().as_mut().unwrap()), &waker).is_pending());
     settle().await;
-    assert!(poll());
+    assert_eq!(output.count(), 1);
 }
 
 // What it is within.
@@ -975,7 +1008,8 @@ async fn cancel_and_wait_within_a_task_waits_for_others_that_it_is_not_below() {
     mine.spawn(async {}).await.unwrap();
     let panics = mine.spawn(async { panic!("as the test wants it") });
     panicked::<()>(panics.await);
-    drop(ctx.spawn(pending::<()>()));
+    // Nothing asks for the handle.
+    ctx.spawn(pending::<()>());
     within("the wait", canceller.cancel_and_wait()).await;
 }
 

@@ -1,6 +1,6 @@
 //! Measures ctx beside its peers, writes the tables into README.md and draws chart.svg.
 //!
-//! `context` and `allocations`, for generators `items`, `waits`, `lifecycle`, `memory` and `growth` say what is measured,
+//! `context`, `allocations` and `tasks`, for generators `items`, `waits`, `lifecycle`, `memory` and `growth` say what is measured,
 //! as [`row::Row`]s; `measure` runs them, the peers in turn; `report` makes the tables and `chart` the picture. A generator
 //! is one of `producers` that makes items of one of `sources` and is emptied by one of `consumers`. What is measured in Go
 //! runs in a process of its own, which `go` starts.
@@ -21,6 +21,7 @@ mod producers;
 mod report;
 mod row;
 mod sources;
+mod tasks;
 mod waits;
 
 use crate::go::Go;
@@ -110,6 +111,7 @@ fn tables() -> Vec<Table> {
         rows: lives,
     });
     tables.push(growth::table());
+    tables.push(tasks::table());
     tables
 }
 

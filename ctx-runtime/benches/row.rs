@@ -5,6 +5,10 @@
 pub(crate) enum Peer {
     Ctx,
     TokioUtil,
+    /// tokio's.
+    JoinSet,
+    /// tokio-util's, with a token that each of its tasks looks at.
+    TaskTracker,
     /// A spawned task that sends on tokio's `mpsc`, with a `select!` on a token around each send.
     ByHand,
     Go,
@@ -32,6 +36,8 @@ impl Peer {
         match self {
             Self::Ctx => "ctx",
             Self::TokioUtil => "tokio-util",
+            Self::JoinSet => "`JoinSet`",
+            Self::TaskTracker => "`TaskTracker`",
             Self::ByHand => "tokio by hand",
             Self::Go => "Go",
             Self::Kanal => "kanal",

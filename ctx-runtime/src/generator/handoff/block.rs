@@ -387,6 +387,7 @@ impl Head {
     /// It is the node of a generator.
     #[inline]
     pub(super) unsafe fn of(node: &NodeRef) -> &Self {
+        debug_assert!(!node.is_task(), "a task has no such head");
         // SAFETY: a reference keeps the block alive; its kind by the caller's word.
         unsafe { node.as_ptr().cast().as_ref() }
     }
