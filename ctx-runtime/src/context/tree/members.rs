@@ -45,6 +45,11 @@ pub(crate) struct Hooks {
     pub(crate) poll: unsafe fn(NonNull<Member>, &mut task::Context<'_>) -> Poll<()>,
     /// Drops the body in its place.
     pub(crate) drop_body: unsafe fn(NonNull<Member>),
+    /// Whether what is polled just now is in a section that the end waits for. Asked by the thread that polls the body.
+    pub(crate) is_shielded: unsafe fn(NonNull<Member>) -> bool,
+    /// Makes ready for the poll of a body that has ended and is in such a section: nothing is asked for any more, and what waits
+    /// for that, where the poll alone would not reach it, is woken. Wants what `poll` does.
+    pub(crate) rouse: unsafe fn(NonNull<Member>),
     /// Drops what is left when the body is gone; the items, too, if nobody takes them any more.
     pub(crate) clear: unsafe fn(NonNull<Member>, bool),
     /// The last reference is gone: drops what is left and frees the allocation.
@@ -213,12 +218,10 @@ pub(super) fn innermost() -> Option<NonNull<Member>> {
     POLLED.with(Cell::get).innermost
 }
 
-/// The node of the generator whose body this thread polls.
-fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
+/// The generator whose body this thread polls, of either kind. It is alive for as long as that poll takes.
+fn current() -> Option<NonNull<Member>> {
     let with_task = innermost();
-    let member = innermost_inline(with_task).or(with_task);
-    // SAFETY: alive while it is polled, by the word of who has said so; and `look` returns before that one does.
-    look(member.map(|member| unsafe { &member.as_ref().node }))
+    innermost_inline(with_task).or(with_task)
 }
 
 /// Whether this thread polls the body of this very generator.
@@ -229,12 +232,18 @@ pub(crate) fn is_within(member: NonNull<Member>) -> bool {
 
 /// Whether this thread polls the body of a generator at or below `node`.
 pub(super) fn is_within_below(node: &Node) -> bool {
-    with_current(|current| current.is_some_and(|current| current.is_below(node)))
+    // SAFETY: alive while it is polled, which is for longer than this takes.
+    current().is_some_and(|current| unsafe { current.as_ref() }.node.is_below(node))
 }
 
-/// Whether this thread polls the body of a generator that has been stopped.
+/// Whether this thread polls the body of a generator that has been stopped, and not a section of it that the end waits for.
 pub(crate) fn is_within_stopped() -> bool {
-    with_current(|node| node.is_some_and(Node::is_done))
+    current().is_some_and(|current| {
+        // SAFETY: alive while it is polled, which is for longer than this takes.
+        let member = unsafe { current.as_ref() };
+        // SAFETY: as above, and this thread polls its body; the hook is for this allocation.
+        member.node.is_done() && !unsafe { (member.hooks.is_shielded)(current) }
+    })
 }
 
 #[cfg(not(all(test, loom)))]
