@@ -176,6 +176,14 @@ loom::thread_local! {
     static POLLED: Cell<Polled> = Cell::new(Polled::NOTHING);
 }
 
+/// The node of a generator of which this thread polls a clean-up, and whose body it polled when it began to, if anybody's.
+type CleanedUp = (NonNull<Node>, Option<NonNull<Member>>);
+
+thread_local! {
+    /// The innermost.
+    static CLEANED_UP: Cell<Option<CleanedUp>> = const { Cell::new(None) };
+}
+
 /// How far a walk down a list of children has come.
 struct Place {
     element: NonNull<Node>,
@@ -212,6 +220,21 @@ impl Drop for Within {
     }
 }
 
+/// Polls a clean-up of the generator whose node it is, within `poll`.
+pub(crate) fn cleaning_up<R>(generator: &NodeRef, poll: impl FnOnce() -> R) -> R {
+    /// Puts back what was there, also when the poll unwinds.
+    struct Leave(Option<CleanedUp>);
+
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            CLEANED_UP.set(self.0);
+        }
+    }
+
+    let _leave = Leave(CLEANED_UP.replace(Some((generator.0, current()))));
+    poll()
+}
+
 /// The generator with a task whose body this thread polls, innermost.
 #[inline]
 pub(super) fn innermost() -> Option<NonNull<Member>> {
@@ -230,10 +253,15 @@ pub(crate) fn is_within(member: NonNull<Member>) -> bool {
     POLLED.with(Cell::get).innermost == Some(member)
 }
 
-/// Whether this thread polls the body of a generator at or below `node`.
-pub(super) fn is_within_below(node: &Node) -> bool {
-    // SAFETY: alive while it is polled, which is for longer than this takes.
-    current().is_some_and(|current| unsafe { current.as_ref() }.node.is_below(node))
+/// Whether this thread polls the body, or a clean-up, of a generator at or below `top`.
+pub(super) fn is_within_below(top: &Node) -> bool {
+    let body = current();
+    // A body that is polled within the clean-up is the innermost.
+    let clean_up = CLEANED_UP.get().filter(|&(_, around)| around == body).map(|(node, _)| node);
+    // SAFETY: the node is the first field. Alive while it is polled, which is for longer than this takes.
+    clean_up
+        .or(body.map(NonNull::cast))
+        .is_some_and(|node: NonNull<Node>| unsafe { node.as_ref() }.is_below(top))
 }
 
 /// Whether this thread polls the body of a generator that has been stopped, and not a section of it that the end waits for.
