@@ -38,7 +38,7 @@ use super::block::Head;
 use super::driver::Driver;
 use super::ending::{Place, orphan, reap, see_to_rest};
 use super::state::{CALLED, ENDED, Entered, ORPHANED, RUNNING};
-use crate::context::NodeRef;
+use crate::context::{NodeRef, quietly};
 use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::collections::VecDeque;
@@ -143,7 +143,8 @@ impl Keeper {
     /// Nobody is served any more. What is in the queue is let go of, as it refers to the keeper.
     fn close(&self) {
         let nodes = mem::take(&mut self.queue.lock().nodes);
-        drop(nodes);
+        // With the last reference goes what the user's destructors are for, such as a cause. One that panics keeps no other from that.
+        nodes.into_iter().for_each(|node| quietly(|| drop(node)));
     }
 }
 
@@ -261,13 +262,15 @@ impl Drop for Watch {
         // Release: pairs with the Acquire in `is_gone`.
         keeper.count.fetch_or(GONE, Ordering::AcqRel);
         keeper.close();
-        for node in NodeRef::members(NodeRef::roots()) {
+        let end = |node: NodeRef| {
             // SAFETY: the members that are alive are generators with a block of this kind (inline ones are none of them).
             let head = unsafe { Head::of(&node) };
             if head.keeper.as_ref().is_some_and(|its| Arc::ptr_eq(its, &keeper)) {
                 orphan(&node, head);
             }
-        }
+        };
+        // As in `close`: it may be the last reference.
+        NodeRef::members(NodeRef::roots()).into_iter().for_each(|node| quietly(|| end(node)));
     }
 }
 
