@@ -19,7 +19,7 @@
 
 use super::block::Head;
 use crate::context::{Canceller, Context, NodeRef, cleaning_up, discard, quietly};
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{self, AssertUnwindSafe};
@@ -222,8 +222,7 @@ impl Drop for Due {
 /// Runs them in a task, the last one first. The task was counted. `body` ends with the body; without it, that is gone.
 fn spawn(node: &NodeRef, list: Vec<CleanUp>, body: Option<Context>) {
     let mut due = Due { list, generator: Counted(node.clone()) };
-    // A runtime that is shutting down drops it here and now.
-    drop(head(node).runtime.spawn(async move {
+    spawn_task(head(node), async move {
         let node = due.generator.0.clone();
         let mut limit = pin!(limit(&node, body));
         let mut is_up = false;
@@ -251,7 +250,21 @@ fn spawn(node: &NodeRef, list: Vec<CleanUp>, body: Option<Context>) {
             }
             due.drop_next();
         }
-    }));
+    });
+}
+
+/// A runtime that is shutting down drops it here and now.
+#[cfg(not(all(test, loom)))]
+fn spawn_task(head: &Head, task: impl Future<Output = ()> + Send + 'static) {
+    drop(head.runtime.spawn(task));
+}
+
+/// A thread of the model's runs it, if there is one.
+#[cfg(all(test, loom))]
+fn spawn_task(head: &Head, task: impl Future<Output = ()> + Send + 'static) {
+    if let Some(keeper) = &head.keeper {
+        keeper.spawned().push(Box::pin(task));
+    }
 }
 
 /// The time that a generator's clean-ups have, from the body's end on.
@@ -260,6 +273,10 @@ async fn limit(node: &NodeRef, body: Option<Context>) {
         body.done().await;
     }
     let head = head(node);
+    if cfg!(all(test, loom)) {
+        // Loom knows no time.
+        return pending().await;
+    }
     Context::for_at_most(head.grace, head.runtime.clone()).done().await;
 }
 

@@ -196,7 +196,7 @@ fn spawn(server: Server, runtime: &Handle) {
 fn spawn(server: Server, _: &Handle) {
     if let Server::Dispatching(keeper) | Server::Serving(keeper) = &server {
         let keeper = Arc::clone(keeper);
-        keeper.spawned.push(server);
+        keeper.spawned.push(Box::pin(server));
     }
 }
 
