@@ -11,6 +11,7 @@ use ctx_runtime::{Context, End, Generator, Yielder};
 use patience::{receive, settle, until, wait_until, within};
 use std::future::pending;
 use std::sync::{Arc, Barrier, mpsc};
+use std::task::Poll;
 use std::thread;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Notify;
@@ -304,4 +305,47 @@ fn each_runtime_has_its_own() {
         assert!(matches!(generator.end(), Some(End::Aborted)));
         wait_until("the end", || poll_next(&mut generator, &Wakes::new().1).is_ready());
     }
+}
+
+/// G11, whatever is let go of on the way: here the queue has the last reference to one whose cause's destructor panics.
+#[test]
+fn a_destructor_that_panics_at_the_shutdown_keeps_no_other_from_its_end() {
+    #[derive(Debug)]
+    struct Hostile;
+
+    impl std::fmt::Display for Hostile {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("hostile")
+        }
+    }
+
+    impl std::error::Error for Hostile {}
+
+    impl Drop for Hostile {
+        fn drop(&mut self) {
+            panic!("as the test wants it");
+        }
+    }
+
+    let runtime = current_thread();
+    let dropped = Tally::new();
+    let (ctx, canceller) = Context::background().with_cancel();
+    let mut generators: Vec<_> = {
+        let _inside = runtime.enter();
+        let roots = [&ctx, &ctx, &Context::background(), &Context::background()];
+        roots.into_iter().map(|ctx| counting(ctx, &dropped)).collect()
+    };
+    for generator in &mut generators {
+        assert_eq!(runtime.block_on(generator.next()), Some(0));
+    }
+    // Nobody sees to the queue meanwhile.
+    canceller.cancel_with(Hostile);
+    let left = generators.split_off(2);
+    for mut generator in generators {
+        assert_eq!(poll_next(&mut generator, &Wakes::new().1), Poll::Ready(None));
+    }
+    drop((ctx, canceller));
+    drop(runtime);
+    assert_eq!(dropped.count(), 4);
+    assert!(left.iter().all(|generator| matches!(generator.end(), Some(End::Aborted))));
 }

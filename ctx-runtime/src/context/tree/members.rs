@@ -45,6 +45,11 @@ pub(crate) struct Hooks {
     pub(crate) poll: unsafe fn(NonNull<Member>, &mut task::Context<'_>) -> Poll<()>,
     /// Drops the body in its place.
     pub(crate) drop_body: unsafe fn(NonNull<Member>),
+    /// Whether what is polled just now is in a section that the end waits for. Asked by the thread that polls the body.
+    pub(crate) is_shielded: unsafe fn(NonNull<Member>) -> bool,
+    /// Makes ready for the poll of a body that has ended and is in such a section: nothing is asked for any more, and what waits
+    /// for that, where the poll alone would not reach it, is woken. Wants what `poll` does.
+    pub(crate) rouse: unsafe fn(NonNull<Member>),
     /// Drops what is left when the body is gone; the items, too, if nobody takes them any more.
     pub(crate) clear: unsafe fn(NonNull<Member>, bool),
     /// The last reference is gone: drops what is left and frees the allocation.
@@ -54,7 +59,15 @@ pub(crate) struct Hooks {
 impl Hooks {
     /// Those of a task: it polls and drops its future itself, and waits for its node's end as others do.
     pub(super) const fn of_task(free: unsafe fn(NonNull<Member>)) -> Self {
-        Self { stop: |_| (), poll: |_, _| Poll::Pending, drop_body: |_| (), clear: |_, _| (), free }
+        Self {
+            stop: |_| (),
+            poll: |_, _| Poll::Pending,
+            drop_body: |_| (),
+            clear: |_, _| (),
+            is_shielded: |_| false,
+            rouse: |_| (),
+            free,
+        }
     }
 }
 
@@ -209,6 +222,14 @@ loom::thread_local! {
     static POLLED: Cell<Polled> = Cell::new(Polled::NOTHING);
 }
 
+/// The node of a generator of which this thread polls a clean-up, and whose body it polled when it began to, if anybody's.
+type CleanedUp = (NonNull<Node>, Option<NonNull<Member>>);
+
+thread_local! {
+    /// The innermost.
+    static CLEANED_UP: Cell<Option<CleanedUp>> = const { Cell::new(None) };
+}
+
 /// How far a walk down a list of children has come.
 struct Place {
     element: NonNull<Node>,
@@ -254,18 +275,31 @@ impl Drop for Within {
     }
 }
 
+/// Polls a clean-up of the generator whose node it is, within `poll`.
+pub(crate) fn cleaning_up<R>(generator: &NodeRef, poll: impl FnOnce() -> R) -> R {
+    /// Puts back what was there, also when the poll unwinds.
+    struct Leave(Option<CleanedUp>);
+
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            CLEANED_UP.set(self.0);
+        }
+    }
+
+    let _leave = Leave(CLEANED_UP.replace(Some((generator.0, current()))));
+    poll()
+}
+
 /// The generator with a task, or the task, whose body this thread polls, innermost.
 #[inline]
 pub(super) fn innermost() -> Option<NonNull<Member>> {
     POLLED.with(Cell::get).innermost
 }
 
-/// The node of the generator or task that this thread polls.
-fn with_current<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
+/// The generator whose body this thread polls, of either kind, or the task. It is alive for as long as that poll takes.
+fn current() -> Option<NonNull<Member>> {
     let with_task = innermost();
-    let member = innermost_inline(with_task).or(with_task);
-    // SAFETY: alive while it is polled, by the word of who has said so; and `look` returns before that one does.
-    look(member.map(|member| unsafe { &member.as_ref().node }))
+    innermost_inline(with_task).or(with_task)
 }
 
 /// Whether this thread polls the body of this very generator.
@@ -274,14 +308,25 @@ pub(crate) fn is_within(member: NonNull<Member>) -> bool {
     POLLED.with(Cell::get).innermost == Some(member)
 }
 
-/// Whether this thread polls a generator's body, or a task, at or below `node`.
-pub(super) fn is_within_below(node: &Node) -> bool {
-    with_current(|current| current.is_some_and(|current| current.is_below(node)))
+/// Whether this thread polls the body, or a clean-up, of a generator at or below `top`, or a task there.
+pub(super) fn is_within_below(top: &Node) -> bool {
+    let body = current();
+    // A body that is polled within the clean-up is the innermost.
+    let clean_up = CLEANED_UP.get().filter(|&(_, around)| around == body).map(|(node, _)| node);
+    // SAFETY: the node is the first field. Alive while it is polled, which is for longer than this takes.
+    clean_up
+        .or(body.map(NonNull::cast))
+        .is_some_and(|node: NonNull<Node>| unsafe { node.as_ref() }.is_below(top))
 }
 
-/// Whether this thread polls the body of a generator that has been stopped, or a task that has.
+/// Whether this thread polls a task that has been stopped, or the body of a generator that has been, and not a section of it that the end waits for.
 pub(crate) fn is_within_stopped() -> bool {
-    with_current(|node| node.is_some_and(Node::is_done))
+    current().is_some_and(|current| {
+        // SAFETY: alive while it is polled, which is for longer than this takes.
+        let member = unsafe { current.as_ref() };
+        // SAFETY: as above, and this thread polls its body; the hook is for this allocation.
+        member.node.is_done() && !unsafe { (member.hooks.is_shielded)(current) }
+    })
 }
 
 #[cfg(not(all(test, loom)))]

@@ -217,6 +217,9 @@ pub(super) unsafe fn try_ref(node: NonNull<Node>) -> Option<NodeRef> {
             Err(changed) => now = changed,
         }
     }
+    // Acquire: pairs with the Release of each that counted down. Who waits for generators to end, and passes over one that is dying,
+    // sees what that one did.
+    counts.load(Ordering::Acquire);
     None
 }
 

@@ -95,6 +95,13 @@ impl Turn {
         }
         before
     }
+
+    /// Nothing is asked for any more: a yield beside the section that the end waits for is not to go on with a request that it finds.
+    fn withdraw(&mut self) {
+        if self.slot == Slot::Wanted {
+            self.slot = Slot::Idle;
+        }
+    }
 }
 
 /// The slot without a buffer. A request stands until its item is there, also when nobody waits for it any more (G3).
@@ -151,6 +158,8 @@ where
         stop: Self::stop,
         poll: Self::poll,
         drop_body: Self::drop_body,
+        is_shielded: Self::is_shielded,
+        rouse: Self::rouse,
         clear: Self::clear,
         free: Self::free,
     };
@@ -186,6 +195,27 @@ where
         let body = unsafe { &(*this.cast::<Self>().as_ptr()).body };
         // SAFETY: it is there.
         body.with_mut(|body| unsafe { ptr::drop_in_place(body.cast::<F>()) });
+    }
+
+    /// # Safety
+    ///
+    /// As `stop`; this thread polls the body.
+    unsafe fn is_shielded(this: NonNull<Member>) -> bool {
+        // SAFETY: by the caller's word.
+        let head = unsafe { this.cast::<Head>().as_ref() };
+        // SAFETY: this thread polls the body, so it has RUNNING.
+        unsafe { head.with_turn(|turn| turn.within_shields) > 0 }
+    }
+
+    /// # Safety
+    ///
+    /// As `stop`; the caller has RUNNING.
+    unsafe fn rouse(this: NonNull<Member>) {
+        // SAFETY: by the caller's word.
+        let shared = unsafe { this.cast::<Shared<T>>().as_ref() };
+        // SAFETY: RUNNING.
+        unsafe { shared.head.with_turn(Turn::withdraw) };
+        shared.rouse_branches();
     }
 
     /// # Safety

@@ -133,6 +133,22 @@ impl<T> Shared<T> {
         any
     }
 
+    /// Wakes all that wait, as none of them waits any longer: those in a section that the end waits for return, the others rest for
+    /// good.
+    pub(super) fn rouse_branches(&self) {
+        let wakers: Vec<_> = {
+            let mut guard = self.branches.lock();
+            let Some(branches) = guard.as_mut() else { return };
+            let resting = branches.resting.take().map(|(_, waker)| waker);
+            let offers = branches.offers.iter_mut().filter_map(|offer| offer.waker.take());
+            resting.into_iter().chain(offers).collect()
+        };
+        for waker in wakers {
+            // A waker that panics was reported by the panic hook, and must not keep the others from waking.
+            quietly(|| waker.wake());
+        }
+    }
+
     /// Lets go of the wakers, when the body is gone.
     #[cold]
     #[inline(never)]

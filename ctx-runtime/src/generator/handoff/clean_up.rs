@@ -13,16 +13,19 @@
 //! generator is alive, for the reports and for who waits until it has ended, until that task and those of the guards are done; a
 //! runtime that goes away drops them, and that counts as done.
 //!
-//! The time for all of it is a context with a deadline, so it follows tokio's clock, also in a runtime without a timer.
+//! The time for all of it, from the body's end on, is a context with a deadline, so it follows tokio's clock, also in a runtime without a
+//! timer. Who runs before that, for a guard, waits for the body's end by a context, too. (The end of the generator's own comes first,
+//! where a section holds up that of the body.)
 
 use super::block::Head;
-use crate::context::{Context, NodeRef, discard, quietly};
-use std::future::{Future, poll_fn};
+use crate::context::{Canceller, Context, NodeRef, cleaning_up, discard, quietly};
+use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::thread;
 
 type CleanUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -34,6 +37,8 @@ pub(super) struct CleanUps {
     phase: Phase,
     /// Tasks that run some of it.
     running: usize,
+    /// Ends with the body; for the tasks that run before that.
+    body: Option<(Context, Canceller)>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +47,18 @@ enum Phase {
     Alive,
     Dropping,
     Gone,
+}
+
+impl CleanUps {
+    /// Counts a task in that is to run before the others, or after them. Returns the context that ends with the body, if that is not
+    /// gone.
+    fn count_in(&mut self) -> Option<Context> {
+        self.running += 1;
+        (self.phase != Phase::Gone).then(|| {
+            let (body, _) = self.body.get_or_insert_with(|| Context::background().with_cancel());
+            body.clone()
+        })
+    }
 }
 
 /// The node of a generator, by the word of who has made its [`Yielder`](super::Yielder).
@@ -65,17 +82,16 @@ impl Head {
 
 /// Has `clean_up` run when the body is gone.
 pub(super) fn defer(node: &NodeRef, clean_up: CleanUp) {
-    let left = head(node).with_clean_ups(|clean_ups| {
+    let late = head(node).with_clean_ups(|clean_ups| {
         if clean_ups.phase == Phase::Gone {
-            clean_ups.running += 1;
-            return Some(clean_up);
+            return Some((clean_up, clean_ups.count_in()));
         }
         clean_ups.last += 1;
         clean_ups.list.push((clean_ups.last, clean_up));
         None
     });
-    if let Some(clean_up) = left {
-        spawn(node, vec![clean_up]);
+    if let Some((clean_up, body)) = late {
+        spawn(node, vec![clean_up], body);
     }
 }
 
@@ -112,18 +128,27 @@ where
 {
     fn drop(&mut self) {
         let Some((value, close)) = self.guarded.take() else { return };
-        let clean_up: CleanUp = Box::pin(close(value));
-        let left = head(self.node).with_clean_ups(|clean_ups| {
-            if clean_ups.phase == Phase::Dropping {
-                clean_ups.list.push((self.number, clean_up));
-                return None;
-            }
-            clean_ups.running += 1;
-            Some(clean_up)
-        });
-        if let Some(clean_up) = left {
-            spawn(self.node, vec![clean_up]);
+        let begin = || begin(self.node, self.number, Box::pin(close(value)));
+        if thread::panicking() {
+            // Of several closures that panic where a body is dropped, the first is heard. A second one would end the process.
+            quietly(begin);
+        } else {
+            begin();
         }
+    }
+}
+
+/// Has what a guard is cleaned up with run: now, or where it belongs among the others.
+fn begin(node: &NodeRef, number: u64, clean_up: CleanUp) {
+    let now = head(node).with_clean_ups(|clean_ups| {
+        if clean_ups.phase == Phase::Dropping {
+            clean_ups.list.push((number, clean_up));
+            return None;
+        }
+        Some((clean_up, clean_ups.count_in()))
+    });
+    if let Some((clean_up, body)) = now {
+        spawn(node, vec![clean_up], body);
     }
 }
 
@@ -151,37 +176,62 @@ where
     }
 }
 
-/// The body is gone, and its context done: has its clean-ups run. Returns whether the generator has ended with that, as there is
-/// nothing to run.
+/// The body is gone: has its clean-ups run. Returns whether the generator has ended with that, as there is nothing to run.
 pub(super) fn run(node: &NodeRef) -> bool {
-    let list = {
+    let (list, body, has_ended) = {
         let mut clean_ups = head(node).clean_ups.lock();
         let Some(clean_ups) = clean_ups.as_mut() else { return true };
         clean_ups.phase = Phase::Gone;
         let mut list = mem::take(&mut clean_ups.list);
-        if list.is_empty() {
-            return clean_ups.running == 0;
-        }
-        clean_ups.running += 1;
         list.sort_by_key(|&(number, _)| number);
-        list
+        clean_ups.running += usize::from(!list.is_empty());
+        (list, clean_ups.body.take(), clean_ups.running == 0)
     };
-    spawn(node, list.into_iter().map(|(_, clean_up)| clean_up).collect());
-    false
+    // The time of those that run begins.
+    quietly(|| drop(body));
+    if !list.is_empty() {
+        spawn(node, list.into_iter().map(|(_, clean_up)| clean_up).collect(), None);
+    }
+    has_ended
 }
 
-/// Runs them in a task, the last one first. The task was counted.
-fn spawn(node: &NodeRef, clean_ups: Vec<CleanUp>) {
-    let counted = Counted(node.clone());
-    // A runtime that is shutting down drops it here and now.
-    drop(head(node).runtime.spawn(async move {
-        let mut clean_ups = clean_ups;
-        let mut limit = pin!(limit(&counted.0));
-        while let Some(mut clean_up) = clean_ups.pop() {
+/// What a task is to run, the last one first. It stays in here while it runs, and nothing that is dropped keeps another from that,
+/// or the task from being counted out.
+struct Due {
+    list: Vec<CleanUp>,
+    // Last, so that a generator has ended when all is dropped.
+    generator: Counted,
+}
+
+impl Due {
+    fn drop_next(&mut self) {
+        let next = self.list.pop();
+        // As its poll may panic, so may its drop.
+        quietly(|| drop(next));
+    }
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        while !self.list.is_empty() {
+            self.drop_next();
+        }
+    }
+}
+
+/// Runs them in a task, the last one first. The task was counted. `body` ends with the body; without it, that is gone.
+fn spawn(node: &NodeRef, list: Vec<CleanUp>, body: Option<Context>) {
+    let mut due = Due { list, generator: Counted(node.clone()) };
+    spawn_task(head(node), async move {
+        let node = due.generator.0.clone();
+        let mut limit = pin!(limit(&node, body));
+        let mut is_up = false;
+        while let Some(clean_up) = due.list.last_mut() {
             let is_done = poll_fn(|cx| {
-                // So that its time counts from now on.
-                let is_up = limit.as_mut().poll(cx).is_ready();
-                match panic::catch_unwind(AssertUnwindSafe(|| clean_up.as_mut().poll(cx))) {
+                // First, so that its time counts from now on; and not once more when it is up.
+                is_up = is_up || limit.as_mut().poll(cx).is_ready();
+                let poll = || cleaning_up(&node, || clean_up.as_mut().poll(cx));
+                match panic::catch_unwind(AssertUnwindSafe(poll)) {
                     Ok(Poll::Ready(())) => Poll::Ready(true),
                     Ok(Poll::Pending) if is_up => Poll::Ready(false),
                     Ok(Poll::Pending) => Poll::Pending,
@@ -193,23 +243,40 @@ fn spawn(node: &NodeRef, clean_ups: Vec<CleanUp>) {
                 }
             })
             .await;
-            // As its poll may panic, so may its drop.
-            quietly(|| drop(clean_up));
             if !is_done {
-                report(head(&counted.0), clean_ups.len());
+                // Standard error may be closed.
+                quietly(|| report(head(&node), due.list.len() - 1));
                 break;
             }
+            due.drop_next();
         }
-        while let Some(clean_up) = clean_ups.pop() {
-            quietly(|| drop(clean_up));
-        }
-    }));
+    });
 }
 
-/// The time that a generator's clean-ups have, from its end on.
-async fn limit(node: &NodeRef) {
-    Context::background().on(node.clone()).done().await;
+/// A runtime that is shutting down drops it here and now.
+#[cfg(not(all(test, loom)))]
+fn spawn_task(head: &Head, task: impl Future<Output = ()> + Send + 'static) {
+    drop(head.runtime.spawn(task));
+}
+
+/// A thread of the model's runs it, if there is one.
+#[cfg(all(test, loom))]
+fn spawn_task(head: &Head, task: impl Future<Output = ()> + Send + 'static) {
+    if let Some(keeper) = &head.keeper {
+        keeper.spawned().push(Box::pin(task));
+    }
+}
+
+/// The time that a generator's clean-ups have, from the body's end on.
+async fn limit(node: &NodeRef, body: Option<Context>) {
+    if let Some(body) = body {
+        body.done().await;
+    }
     let head = head(node);
+    if cfg!(all(test, loom)) {
+        // Loom knows no time.
+        return pending().await;
+    }
     Context::for_at_most(head.grace, head.runtime.clone()).done().await;
 }
 

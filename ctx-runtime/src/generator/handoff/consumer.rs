@@ -336,7 +336,9 @@ impl<T> Consumer<T> {
                 self.hand_over(cx)
             };
         }
-        if !is_news {
+        // One that was stopped, and is in a section that the end waits for, makes no item. Its driver was told of the end, and
+        // goes on with it.
+        if !is_news || self.node().has_end() {
             let _: Poll<()> = self.pend(cx);
             return Ran::Not;
         }
@@ -352,8 +354,7 @@ impl<T> Consumer<T> {
             }
         }
         let help = self.may_help(cx);
-        // One that was stopped, and is in a shield, makes no item.
-        if help == Help::Not || self.node().has_end() {
+        if help == Help::Not {
             return self.hand_over(cx);
         }
         if self.head().state.peek() & answered != 0 {
@@ -365,6 +366,10 @@ impl<T> Consumer<T> {
             Polled::Rests if help == Help::Blocking => unsafe { self.keep_wakes() },
             Polled::Rests => {}
             Polled::Ended => return self.ended(cx),
+        }
+        if self.node().has_end() {
+            // In a section that the end waits for. That the driver is to see to it may be among what was just `answered`.
+            self.head().state.set(NOTIFIED);
         }
         Ran::ToRest
     }

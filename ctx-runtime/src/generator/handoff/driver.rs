@@ -55,12 +55,19 @@ impl Future for Driver {
             }
             Entered::Yes(_) => {}
         }
-        if self.node.has_end() && !head.is_shielded() {
-            // SAFETY: RUNNING was just taken, and until there is an end the body is there.
-            if !unsafe { reap(&self.node, head, Place::Inside) } {
-                leave_to_driver(&self.node, head);
+        if self.node.has_end() {
+            if head.is_shielded() {
+                // SAFETY: RUNNING was just taken; the hook is for this allocation.
+                unsafe { (head.member.hooks.rouse)(Head::this(&self.node)) };
             }
-            return Poll::Ready(());
+            // After that, as it has run anybody's code.
+            if !head.is_shielded() {
+                // SAFETY: RUNNING was just taken, and until there is an end the body is there.
+                if !unsafe { reap(&self.node, head, Place::Inside) } {
+                    leave_to_driver(&self.node, head);
+                }
+                return Poll::Ready(());
+            }
         }
         // SAFETY: as above; a task of the generator's runtime.
         if let Polled::Ended = unsafe { run(&self.node) } {

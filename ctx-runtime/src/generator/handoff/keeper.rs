@@ -41,7 +41,7 @@ use super::block::Head;
 use super::driver::Driver;
 use super::ending::{Place, orphan, reap, see_to_rest};
 use super::state::{CALLED, ENDED, Entered, ORPHANED, RUNNING};
-use crate::context::{Lock, NodeRef};
+use crate::context::{Lock, NodeRef, quietly};
 use crate::loom::Mutex;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::collections::VecDeque;
@@ -161,7 +161,8 @@ impl Keeper {
     fn close(&self) {
         let nodes = mem::take(&mut self.inbox.lock().nodes);
         let taken = mem::take(&mut *self.queue.lock());
-        drop((nodes, taken));
+        // With the last reference goes what the user's destructors are for, such as a cause. One that panics keeps no other from that.
+        nodes.into_iter().chain(taken).for_each(|node| quietly(|| drop(node)));
     }
 }
 
@@ -213,7 +214,7 @@ fn spawn(server: Server, runtime: &Handle) {
 fn spawn(server: Server, _: &Handle) {
     if let Server::Dispatching(keeper) | Server::Serving(keeper) = &server {
         let keeper = Arc::clone(keeper);
-        keeper.spawned.push(server);
+        keeper.spawned.push(Box::pin(server));
     }
 }
 
@@ -279,13 +280,15 @@ impl Drop for Watch {
         // Release: pairs with the Acquire in `is_gone`.
         keeper.count.fetch_or(GONE, Ordering::AcqRel);
         keeper.close();
-        for node in NodeRef::generators(NodeRef::roots()) {
+        let end = |node: NodeRef| {
             // SAFETY: a generator's with a block of this kind (of the inline ones none is alive for the tree).
             let head = unsafe { Head::of(&node) };
             if head.keeper.as_ref().is_some_and(|its| Arc::ptr_eq(its, &keeper)) {
                 orphan(&node, head);
             }
-        }
+        };
+        // As in `close`: it may be the last reference.
+        NodeRef::generators(NodeRef::roots()).into_iter().for_each(|node| quietly(|| end(node)));
     }
 }
 

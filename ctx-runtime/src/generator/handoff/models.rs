@@ -5,7 +5,7 @@
 
 use super::block::Head;
 use super::ending::orphan;
-use super::keeper::{Keeper, Server};
+use super::keeper::Keeper;
 use super::{Consumer, Driver, Plan, Ring, Yielder, prepare};
 use crate::context::{Canceller, Context};
 use crate::generator::end::End;
@@ -16,6 +16,7 @@ use loom::thread;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::Location;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -71,41 +72,72 @@ where
     (consumer, keeper)
 }
 
-/// What a keeper has spawned, for a thread that is the runtime.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What was spawned, for a thread that is the runtime.
 pub(super) struct Spawned {
-    servers: Mutex<Vec<Server>>,
+    tasks: Mutex<Vec<Task>>,
     is_closed: AtomicBool,
+    /// Whatever comes is dropped.
+    is_gone: AtomicBool,
     changed: Condvar,
 }
 
 impl Default for Spawned {
     fn default() -> Self {
-        Self { servers: Mutex::new(Vec::new()), is_closed: AtomicBool::new(false), changed: Condvar::new() }
+        Self {
+            tasks: Mutex::new(Vec::new()),
+            is_closed: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+            changed: Condvar::new(),
+        }
     }
 }
 
 impl Spawned {
-    pub(super) fn push(&self, server: Server) {
-        self.servers.lock().unwrap().push(server);
+    pub(super) fn push(&self, task: Task) {
+        let mut tasks = self.tasks.lock().unwrap();
+        if self.is_gone.load(Ordering::Relaxed) {
+            drop(tasks);
+            return drop(task);
+        }
+        tasks.push(task);
         self.changed.notify_one();
     }
 
     /// No more will come.
     fn close(&self) {
-        let _servers = self.servers.lock().unwrap();
+        let _tasks = self.tasks.lock().unwrap();
         self.is_closed.store(true, Ordering::Relaxed);
         self.changed.notify_one();
+    }
+
+    /// The runtime goes away, with all that was spawned and has not begun.
+    fn shut_down(&self) {
+        let mut tasks = self.tasks.lock().unwrap();
+        self.is_gone.store(true, Ordering::Relaxed);
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+        let dropped = mem::take(&mut *tasks);
+        drop(tasks);
+        drop(dropped);
+    }
+
+    /// Runs what was spawned before this.
+    fn run_what_is_there(&self) {
+        let due = mem::take(&mut *self.tasks.lock().unwrap());
+        due.into_iter().for_each(block_on);
     }
 
     /// Runs what is spawned until there is nothing left and no more will come.
     fn run(&self) {
         loop {
-            let mut servers = self.servers.lock().unwrap();
-            while servers.is_empty() && !self.is_closed.load(Ordering::Relaxed) {
-                servers = self.changed.wait(servers).unwrap();
+            let mut tasks = self.tasks.lock().unwrap();
+            while tasks.is_empty() && !self.is_closed.load(Ordering::Relaxed) {
+                tasks = self.changed.wait(tasks).unwrap();
             }
-            let due = mem::take(&mut *servers);
-            drop(servers);
+            let due = mem::take(&mut *tasks);
+            drop(tasks);
             if due.is_empty() {
                 return;
             }
@@ -424,5 +456,153 @@ fn the_watch_goes_when_nobody_is_left() {
         }
         watch.join().unwrap();
         assert!(keeper.is_gone() && !keeper.enter());
+    });
+}
+
+#[test]
+fn a_section_is_whole_though_a_cancel_comes() {
+    model(|handle| {
+        let (ctx, canceller) = root();
+        let event = Arc::new(Event::default());
+        let counts = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        let (awaited, [begun, over, dropped]) = (Arc::clone(&event), counts.clone());
+        let guard = Dropped(dropped);
+        let (mut consumer, keeper) = start_kept(handle, &ctx, |co| async move {
+            let _guard = guard;
+            co.shield(async {
+                begun.fetch_add(1, Ordering::Relaxed);
+                awaited.wait().await;
+                over.fetch_add(1, Ordering::Relaxed);
+            })
+            .await;
+            std::future::pending::<()>().await;
+        });
+        let cancel = thread::spawn(move || canceller.cancel());
+        let first = block_on(poll_fn(|cx| Poll::Ready(consumer.poll_next(cx))));
+        assert!(matches!(first, Poll::Pending | Poll::Ready(None)));
+        event.set();
+        cancel.join().unwrap();
+        keeper.spawned().close();
+        keeper.spawned().run();
+        let counts = counts.map(|count| count.load(Ordering::Acquire));
+        assert!(matches!(counts, [0, 0, 1] | [1, 1, 1]), "{counts:?}");
+        assert!(matches!(consumer.end(), Some(End::Cancelled(_))));
+    });
+}
+
+#[test]
+fn a_section_goes_on_in_its_driver_though_a_cancel_comes() {
+    model(|handle| {
+        let (ctx, canceller) = root();
+        let event = Arc::new(Event::default());
+        let (awaited, over) = (Arc::clone(&event), Arc::new(AtomicUsize::new(0)));
+        let ticks = Arc::clone(&over);
+        let (consumer, driver) = start(handle, &ctx, 1, |co| async move {
+            co.yield_(1).await;
+            co.shield(async {
+                // Accepted, or dropped, or waiting for room when the end comes.
+                co.yield_(2).await;
+                awaited.wait().await;
+                ticks.fetch_add(1, Ordering::Relaxed);
+            })
+            .await;
+        });
+        let driver = thread::spawn(move || block_on(driver));
+        canceller.cancel();
+        event.set();
+        driver.join().unwrap();
+        assert!(over.load(Ordering::Relaxed) <= 1);
+        assert!(matches!(consumer.end(), Some(End::Cancelled(_))));
+    });
+}
+
+#[test]
+fn a_section_that_is_dropped_elsewhere_and_a_cancel_end_the_body() {
+    model_of_three(|handle| {
+        let (ctx, canceller) = root();
+        let out = Arc::new(std::sync::Mutex::new(None::<(Task, &'static Yielder<u8>)>));
+        let hand_out = Arc::clone(&out);
+        let (mut consumer, driver) = start(handle, &ctx, 0, |co| async move {
+            let co: &'static Yielder<u8> = Box::leak(Box::new(co));
+            let mut section: Task = Box::pin(co.shield(std::future::pending()));
+            poll_fn(|cx| Poll::Ready(section.as_mut().poll(cx).is_pending())).await;
+            *hand_out.lock().unwrap() = Some((section, co));
+            std::future::pending::<()>().await;
+        });
+        let first = block_on(poll_fn(|cx| Poll::Ready(consumer.poll_next(cx))));
+        assert!(first.is_pending());
+        let (section, co) = out.lock().unwrap().take().unwrap();
+        let driver = thread::spawn(move || block_on(driver));
+        let dropper = thread::spawn(move || drop(section));
+        canceller.cancel();
+        dropper.join().unwrap();
+        // It ends; else this waits for ever.
+        driver.join().unwrap();
+        assert!(matches!(consumer.end(), Some(End::Cancelled(_))));
+        // SAFETY: leaked by the body, which is gone, as is the section.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(co).cast_mut()) });
+    });
+}
+
+#[test]
+fn a_clean_up_and_a_shutdown_let_go_of_who_waits_for_the_end() {
+    model(|handle| {
+        let (ctx, canceller) = root();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let (in_body, in_clean_up) = (Dropped(Arc::clone(&drops)), Dropped(Arc::clone(&drops)));
+        let (consumer, keeper) = start_kept(handle, &ctx, |co| {
+            co.defer(async move { drop(in_clean_up) });
+            async move {
+                let _in_body = in_body;
+                co.yield_(1).await;
+            }
+        });
+        let node = consumer.context().node().unwrap().clone();
+        let shutdown = thread::spawn({
+            let keeper = Arc::clone(&keeper);
+            move || {
+                keeper.spawned().shut_down();
+                // As the watch does with each that it finds.
+                // SAFETY: the node of a generator.
+                orphan(&node, unsafe { Head::of(&node) });
+            }
+        });
+        let ended = canceller.cancel_and_wait();
+        drop(consumer);
+        // What was spawned before the shutdown runs, if that did not come first.
+        keeper.spawned().run_what_is_there();
+        block_on(ended);
+        assert_eq!(drops.load(Ordering::Acquire), 2);
+        shutdown.join().unwrap();
+    });
+}
+
+#[test]
+fn a_guard_that_is_dropped_while_the_body_ends_is_cleaned_up() {
+    model(|handle| {
+        let (ctx, canceller) = root();
+        let cleaned_up = Arc::new(AtomicUsize::new(0));
+        let ticks = Arc::clone(&cleaned_up);
+        let out = Arc::new(std::sync::Mutex::new(None));
+        let hand_out = Arc::clone(&out);
+        let (consumer, keeper) = start_kept(handle, &ctx, |co| {
+            let co: &'static Yielder<u8> = Box::leak(Box::new(co));
+            let guard = co.guard(ticks, async |ticks: Arc<AtomicUsize>| {
+                ticks.fetch_add(1, Ordering::AcqRel);
+            });
+            *hand_out.lock().unwrap() = Some((guard, co));
+            std::future::pending()
+        });
+        let (guard, co) = out.lock().unwrap().take().unwrap();
+        let dropper = thread::spawn(move || drop(guard));
+        let ended = canceller.cancel_and_wait();
+        drop(consumer);
+        dropper.join().unwrap();
+        keeper.spawned().close();
+        keeper.spawned().run();
+        block_on(ended);
+        assert_eq!(cleaned_up.load(Ordering::Acquire), 1);
+        // SAFETY: leaked above; body and guard are gone.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(co).cast_mut()) });
     });
 }

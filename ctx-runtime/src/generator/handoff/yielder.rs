@@ -266,13 +266,13 @@ impl<T> Future for Yield<'_, T> {
                 return Poll::Ready(());
             }
             if self.block.node().has_end() {
-                return self.after_the_end();
+                return self.after_the_end(cx);
             }
             self.register(cx, number);
             return Poll::Pending;
         }
         if self.block.node().has_end() {
-            return self.after_the_end();
+            return self.after_the_end(cx);
         }
         self.offer(cx)
     }
@@ -360,12 +360,14 @@ impl<T> Yield<'_, T> {
     /// item.
     #[cold]
     #[inline(never)]
-    fn after_the_end(&mut self) -> Poll<()> {
+    fn after_the_end(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let block: &Shared<T> = self.block;
         // SAFETY: RUNNING, by `poll`.
         if unsafe { block.head.with_turn(|turn| turn.within_shields) } == 0 {
             return Poll::Pending;
         }
+        // A section that yields in a tight loop gives way all the same (G10).
+        ready!(coop::poll_proceed(cx)).made_progress();
         let left = mem::replace(&mut self.state, State::Over);
         if let State::Offered(ticket, _) = left {
             block.leave_queue(self.block.node(), ticket);

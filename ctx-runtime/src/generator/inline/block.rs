@@ -82,6 +82,8 @@ impl<T, F> Block<T, F> {
         stop: Self::nothing,
         poll: |_, _| Poll::Pending,
         drop_body: Self::nothing,
+        is_shielded: |_| false,
+        rouse: Self::nothing,
         clear: |_, _| (),
         free: Self::free,
     };
