@@ -288,7 +288,9 @@ impl Drop for Watch {
             }
         };
         // As in `close`: it may be the last reference.
-        NodeRef::generators(NodeRef::roots()).into_iter().for_each(|node| quietly(|| end(node)));
+        for node in NodeRef::generators(NodeRef::roots()) {
+            quietly(|| end(node));
+        }
     }
 }
 
