@@ -144,7 +144,9 @@ impl Keeper {
     fn close(&self) {
         let nodes = mem::take(&mut self.queue.lock().nodes);
         // With the last reference goes what the user's destructors are for, such as a cause. One that panics keeps no other from that.
-        nodes.into_iter().for_each(|node| quietly(|| drop(node)));
+        for node in nodes {
+            quietly(|| drop(node));
+        }
     }
 }
 
@@ -270,7 +272,9 @@ impl Drop for Watch {
             }
         };
         // As in `close`: it may be the last reference.
-        NodeRef::members(NodeRef::roots()).into_iter().for_each(|node| quietly(|| end(node)));
+        for node in NodeRef::members(NodeRef::roots()) {
+            quietly(|| end(node));
+        }
     }
 }
 
