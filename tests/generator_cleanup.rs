@@ -263,8 +263,8 @@ fn clean_ups_end_with_their_runtime() {
 async fn who_waits_for_the_end_waits_for_the_clean_ups() {
     for with_guard in [false, true] {
         let (ctx, canceller) = Context::background().with_cancel();
-        let (event, log) = (Arc::new(Notify::new()), Log::default());
-        let (awaited, says) = (Arc::clone(&event), log.clone());
+        let (event, log, end) = (Arc::new(Notify::new()), Log::default(), Arc::new(Notify::new()));
+        let (awaited, says, may_end) = (Arc::clone(&event), log.clone(), Arc::clone(&end));
         let mut generator = Generator::builder().spawn(&ctx, |_, co| async move {
             let clean_up = async move {
                 awaited.notified().await;
@@ -277,9 +277,15 @@ async fn who_waits_for_the_end_waits_for_the_clean_ups() {
                 co.defer(clean_up);
             }
             co.yield_(1).await;
+            may_end.notified().await;
         });
         assert_eq!(within("the item", generator.next()).await, Some(1));
-        assert_eq!(within("the end", generator.next()).await, None);
+        // Waits, and is woken by the body's end.
+        let (heard, waker) = Wakes::new();
+        assert!(poll_next(&mut generator, &waker).is_pending());
+        end.notify_one();
+        until("the consumer to be woken", || heard.count() > 0).await;
+        assert_eq!(poll_next(&mut generator, &waker), Poll::Ready(None));
         assert!(matches!(generator.end(), Some(End::Finished)));
         let mut waits = pin!(canceller.cancel_and_wait());
         let mut stop = pin!(generator.stop());
@@ -615,6 +621,34 @@ fn what_outlives_its_body_is_cleaned_up_at_once() {
         co.defer(async move { drop(guard) });
         assert_eq!(dropped.count(), 1);
     }
+}
+
+/// Also where there was nothing to clean up before: what a yielder that has outlived its body is given runs, and is let go.
+#[tokio::test(start_paused = true)]
+async fn the_first_to_be_deferred_may_come_when_the_body_is_gone() {
+    let (hand_out, out) = mpsc::channel::<Arc<Yielder<u8>>>();
+    let mut generator =
+        Generator::builder().grace(SECOND).spawn(&Context::background(), |_, co| async move {
+            let co = Arc::new(co);
+            hand_out.send(Arc::clone(&co)).unwrap();
+            co.yield_(1).await;
+        });
+    assert_eq!(within("the item", generator.next()).await, Some(1));
+    within("the end", generator.stop()).await;
+    let (co, log, dropped) = (receive("the yielder", &out), Log::default(), Tally::new());
+    let (own, guard) = (Arc::clone(&co), dropped.on_drop());
+    co.defer(log.clean_up("1", "1 done"));
+    co.defer(async move {
+        let _kept = (own, guard);
+        pending::<()>().await;
+    });
+    drop(co.guard((), |()| log.clean_up("2", "2 done")));
+    settle().await;
+    assert_eq!(log.said().len(), 4);
+    assert_eq!(dropped.count(), 0);
+    sleep(2 * SECOND).await;
+    assert_eq!(dropped.count(), 1);
+    assert_eq!(Arc::strong_count(&co), 1);
 }
 
 /// So that a guard of any type may be kept.

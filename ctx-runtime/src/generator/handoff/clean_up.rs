@@ -5,7 +5,7 @@
 //!
 //! | phase | begins | a guard that is dropped |
 //! | --- | --- | --- |
-//! | `Alive` | with the first clean-up | is cleaned up at once, in a task of its own |
+//! | `Alive` | with the first clean-up, if the body is not gone | is cleaned up at once, in a task of its own |
 //! | `Dropping` | when whoever has RUNNING drops the body | joins the list |
 //! | `Gone` | when the body is gone | has outlived its body (it was forgotten, and found again): as `Alive` |
 //!
@@ -69,7 +69,12 @@ fn head(node: &NodeRef) -> &Head {
 
 impl Head {
     fn with_clean_ups<R>(&self, act: impl FnOnce(&mut CleanUps) -> R) -> R {
-        act(self.clean_ups.lock().get_or_insert_default())
+        let mut clean_ups = self.clean_ups.lock();
+        act(clean_ups.get_or_insert_with(|| {
+            // Who ends a generator without any looks in here after `ENDED`, and not again: so who comes after that one sees it.
+            let phase = if self.end().is_some() { Phase::Gone } else { Phase::Alive };
+            Box::new(CleanUps { phase, ..CleanUps::default() })
+        }))
     }
 
     /// The body is about to be dropped.

@@ -162,7 +162,9 @@ impl Keeper {
         let nodes = mem::take(&mut self.inbox.lock().nodes);
         let taken = mem::take(&mut *self.queue.lock());
         // With the last reference goes what the user's destructors are for, such as a cause. One that panics keeps no other from that.
-        nodes.into_iter().chain(taken).for_each(|node| quietly(|| drop(node)));
+        for node in nodes.into_iter().chain(taken) {
+            quietly(|| drop(node));
+        }
     }
 }
 

@@ -115,8 +115,12 @@ impl<T> Yielder<T> {
     /// Runs `section` as one that the end waits for: a cancel, a deadline, or a dropped handle do not interrupt it. The body is dropped
     /// when it is over.
     ///
-    /// Within it a yield that comes after the end drops its item and returns. A section that has not begun when the generator is
-    /// stopped does not begin. What ends it nevertheless is the end of the runtime.
+    /// Within it a yield that comes after the end drops its item and returns, and a [`checkpoint`](crate::Context::checkpoint) comes
+    /// back. A section that has not begun when the generator is stopped does not begin. What ends it nevertheless is the end of the
+    /// runtime.
+    ///
+    /// A section that has begun has to be polled on or dropped. One that the body keeps and looks at no more (as `&mut section` in a
+    /// `select!` that another arm has won), or forgets, holds up the end for as long: what is outside of it does not go on.
     ///
     /// # Cancel safety
     ///
