@@ -631,7 +631,7 @@ impl<T> Drop for Consumer<T> {
         quietly(|| head.clear_consumer());
         if head.state.set(CLOSED) & ENDED != 0 {
             // SAFETY: there is an end, and this is the consumer.
-            while unsafe { self.shared().take_left() }.is_some() {}
+            unsafe { self.shared().drop_left() };
         }
     }
 }
