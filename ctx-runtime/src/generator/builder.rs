@@ -125,7 +125,7 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// If called outside a `LocalSet` and a `LocalRuntime`, in tokio's words; else as [`spawn`](Self::spawn).
+    /// If called outside a `LocalSet` and a `LocalRuntime`; then `body` is not called. Else as [`spawn`](Self::spawn).
     ///
     /// # Examples
     ///

@@ -431,7 +431,8 @@ impl<T> Consumer<T> {
         if !self.asker.is(task, waker) {
             let is_inside = match self.home {
                 Home::Runtime => self.is_inside(),
-                Home::Task(home) => home == Some(task),
+                // Of the set it is, but it may be within another runtime just now.
+                Home::Task(home) => home == Some(task) && self.is_inside(),
             };
             if !is_inside {
                 return Help::Not;
