@@ -21,7 +21,8 @@ use self::deadline::Deadline;
 pub(crate) use self::lock::Lock;
 use self::tree::{CancellerRef, Kind, Own, Registered, Registration};
 pub(crate) use self::tree::{
-    Ended, Hooks, InlineMember, Member, Node, NodeRef, Payload, Wait, Within, discard, is_within, quietly,
+    Ended, Hooks, InlineMember, Member, Node, NodeRef, OnThread, Payload, Wait, Within, discard, is_within,
+    quietly,
 };
 use self::values::Values;
 use crate::loom::Mutex;

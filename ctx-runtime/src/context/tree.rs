@@ -49,7 +49,7 @@ mod waiting;
 
 pub(crate) use self::inline::InlineMember;
 use self::members::member;
-pub(crate) use self::members::{Hooks, Member, Within, is_within, is_within_stopped};
+pub(crate) use self::members::{Hooks, Member, OnThread, Within, is_within, is_within_stopped};
 pub(super) use self::refs::Owner;
 use self::refs::{CANCELLER, REF};
 pub(crate) use self::refs::{CancellerRef, NodeRef};

@@ -17,9 +17,9 @@
 //! | --- | --- | --- | --- |
 //! | `RUNNING` | whoever finds it clear | the same one | has the block to itself: may poll or drop the body, and reach into slot, turn and the body's end of the ring |
 //! | `NOTIFIED` | the body's waker, a cancel, a consumer that cannot run the body | whoever polls the body next, before it does | a poll is due |
-//! | `ASKED` | a consumer without a buffer that finds RUNNING taken | who polls the body next, or has the item for it | a request is to be written into the slot |
+//! | `ASKED` | a consumer without a buffer that finds RUNNING taken | who polls the body next, or has the item for it; of a [thread], the consumer that takes the item | a request is to be written into the slot |
 //! | `WAITING` | the consumer, its waker being in its cell | the consumer when it is back, whoever has RUNNING and an item | the consumer wants to be woken |
-//! | `BLOCKED` | a yield that finds the ring full | the consumer, when it has taken an item or is about to poll the body | a yield waits for room |
+//! | `BLOCKED` | a yield that finds the ring full; of a [thread] without a buffer, one that has an item | the consumer, when it has taken an item or is about to poll the body | a yield waits for room |
 //! | `DRIVER` | the driver's first poll | never | the driver's waker is in its cell |
 //! | `CALLED` | the start, if it spawns a driver; who wants a driver and finds neither this nor `DRIVER` | a server of the keeper that finds the generator stopped | there is a driver, or the keeper was called for one |
 //! | `ORPHANED` | the driver's drop, the keeper's watch | never | there is no driver any more: at the end, or when the runtime is gone (G11) |

@@ -207,6 +207,44 @@ impl Drop for Within {
     }
 }
 
+#[cfg(not(all(test, loom)))]
+thread_local! {
+    /// The generator whose body has this thread for itself.
+    static OWNER: Cell<Option<NonNull<Member>>> = const { Cell::new(None) };
+}
+
+#[cfg(all(test, loom))]
+loom::thread_local! {
+    static OWNER: Cell<Option<NonNull<Member>>> = Cell::new(None);
+}
+
+/// While it exists, this thread is that of a generator's body, which is not polled but runs.
+pub(crate) struct OnThread(());
+
+impl OnThread {
+    /// # Safety
+    ///
+    /// As [`Within::enter`].
+    pub(crate) unsafe fn enter(member: NonNull<Member>) -> Self {
+        OWNER.with(|owner| owner.set(Some(member)));
+        Self(())
+    }
+}
+
+impl Drop for OnThread {
+    fn drop(&mut self) {
+        OWNER.with(|owner| owner.set(None));
+    }
+}
+
+/// The node of the generator whose body blocks this thread just now. What runs on it in a task, of a runtime that the body drives, does
+/// not: the body may go on before that task does.
+fn with_blocked<R>(look: impl FnOnce(Option<&Node>) -> R) -> R {
+    let owner = OWNER.with(Cell::get).filter(|_| tokio::task::try_id().is_none());
+    // SAFETY: as in `with_current`.
+    look(owner.map(|member| unsafe { &member.as_ref().node }))
+}
+
 /// The generator with a task whose body this thread polls, innermost.
 #[inline]
 pub(super) fn innermost() -> Option<NonNull<Member>> {
@@ -227,9 +265,10 @@ pub(crate) fn is_within(member: NonNull<Member>) -> bool {
     POLLED.with(Cell::get).innermost == Some(member)
 }
 
-/// Whether this thread polls the body of a generator at or below `node`.
+/// Whether this thread polls, or is blocked by, the body of a generator at or below `node`.
 pub(super) fn is_within_below(node: &Node) -> bool {
-    with_current(|current| current.is_some_and(|current| current.is_below(node)))
+    let is_below = |current: Option<&Node>| current.is_some_and(|current| current.is_below(node));
+    with_current(is_below) || with_blocked(is_below)
 }
 
 /// Whether this thread polls the body of a generator that has been stopped.

@@ -3,7 +3,7 @@
 use super::block::{Head, Items, Runs, Shared, SharedRef, Slot, notify, wake_driver};
 use super::ending::{Place, Polled, leave_to_driver, reap, run, see_to_rest};
 use super::ring::Ring;
-use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
+use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING, fence};
 use crate::context::{Context, Ending, NodeRef, Within, quietly};
 use crate::generator::end::End;
 use std::marker::PhantomData;
@@ -483,13 +483,16 @@ impl<T> Consumer<T> {
     }
 
     fn unblock(&self) {
-        if self.head().state.clear(BLOCKED) & BLOCKED == 0 {
+        let runs = self.head().runs;
+        // A thread that is asked has its answer taken, and waits for another request.
+        let over = if runs == Runs::Asked { BLOCKED | ASKED } else { BLOCKED };
+        if self.head().state.clear(over) & BLOCKED == 0 {
             return;
         }
-        if self.head().runs == Runs::Polled {
-            self.shared().wake_next(self.node());
-        } else {
-            notify(self.node());
+        match runs {
+            Runs::Polled => self.shared().wake_next(self.node()),
+            Runs::Ahead => notify(self.node()),
+            Runs::Asked => {}
         }
     }
 
@@ -514,6 +517,11 @@ impl<T> Consumer<T> {
         }
         if wanted & ASKED != 0 && head.runs == Runs::Asked {
             notify(self.node());
+        }
+        if head.runs != Runs::Polled {
+            // There is no end of a poll at which we are told of what is put into the ring just now: either its thread sees that we
+            // wait, or we see the item.
+            fence();
         }
         // What was put into the ring before, nobody tells of any more.
         let has_item = self.shared().ring.as_deref().is_some_and(|ring| !ring.is_empty());
