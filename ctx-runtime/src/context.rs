@@ -21,8 +21,8 @@ use self::deadline::Deadline;
 pub(crate) use self::lock::Lock;
 use self::tree::{CancellerRef, Kind, Own, Registered, Registration};
 pub(crate) use self::tree::{
-    Ended, Hooks, InlineMember, Member, Node, NodeRef, Payload, TaskRef, Wait, Within, cleaning_up, discard,
-    is_within, quietly,
+    Ended, Hooks, InlineMember, Member, Node, NodeRef, OnThread, Payload, TaskRef, Wait, Within, cleaning_up,
+    discard, is_within, quietly,
 };
 use self::values::Values;
 use crate::loom::Mutex;

@@ -11,6 +11,11 @@ use loom::sync as imp;
 use std::sync as imp;
 
 #[cfg(all(test, loom))]
+pub(crate) use loom::thread;
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::thread;
+
+#[cfg(all(test, loom))]
 pub(crate) use imp::MutexGuard;
 pub(crate) use imp::atomic;
 

@@ -50,7 +50,7 @@ mod waiting;
 
 pub(crate) use self::inline::InlineMember;
 use self::members::member;
-pub(crate) use self::members::{Hooks, Member, Within, cleaning_up, is_within, is_within_stopped};
+pub(crate) use self::members::{Hooks, Member, OnThread, Within, cleaning_up, is_within, is_within_stopped};
 pub(super) use self::refs::Owner;
 use self::refs::{CANCELLER, REF};
 pub(crate) use self::refs::{CancellerRef, NodeRef};

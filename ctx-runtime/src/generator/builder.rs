@@ -125,7 +125,7 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// If called outside a `LocalSet` and a `LocalRuntime`, in tokio's words; else as [`spawn`](Self::spawn).
+    /// If called outside a `LocalSet` and a `LocalRuntime`; then `body` is not called. Else as [`spawn`](Self::spawn).
     ///
     /// # Examples
     ///
@@ -160,9 +160,12 @@ impl Builder {
     /// Starts a generator whose body blocks, on a thread of its own: a walker, a parser, a driver without async.
     ///
     /// The thread waits in [`BlockingYielder::yield_`]. It is inside the current runtime, so that the body can start tasks there; it is
-    /// none of the runtime's blocking threads, so a thousand that rest are in nobody's way. When the generator is stopped, or the
-    /// runtime is gone, the next yield says so, and the body is to return: nothing can interrupt it before. The handle's drop does
-    /// not wait for that; [`stop`](Generator::stop) and [`cancel_and_wait`](crate::Canceller::cancel_and_wait) do.
+    /// none of the runtime's blocking threads, so a thousand that rest are in nobody's way. (So tokio does not know of it: a paused clock
+    /// does not wait for its next item.)
+    ///
+    /// When the generator is stopped, or the runtime is gone, the next yield says so, and the body is to return: nothing can interrupt it
+    /// before. The handle's drop does not wait for that; [`stop`](Generator::stop) and
+    /// [`cancel_and_wait`](crate::Canceller::cancel_and_wait) do.
     ///
     /// # Panics
     ///

@@ -17,9 +17,9 @@
 //! | --- | --- | --- | --- |
 //! | `RUNNING` | whoever finds it clear | the same one | has the block to itself: may poll or drop the body, and reach into slot, turn and the body's end of the ring |
 //! | `NOTIFIED` | the body's waker, a cancel, a consumer that cannot run the body | whoever polls the body next, before it does | a poll is due |
-//! | `ASKED` | a consumer without a buffer that finds RUNNING taken | who polls the body next, or has the item for it | a request is to be written into the slot |
+//! | `ASKED` | a consumer without a buffer that finds RUNNING taken | who polls the body next, or has the item for it; of a [thread], the consumer that takes the item | a request is to be written into the slot |
 //! | `WAITING` | the consumer, its waker being in its cell | the consumer when it is back, whoever has RUNNING and an item | the consumer wants to be woken |
-//! | `BLOCKED` | a yield that finds the ring full | the consumer, when it has taken an item or is about to poll the body | a yield waits for room |
+//! | `BLOCKED` | a yield that finds the ring full; of a [thread] without a buffer, one that has an item | the consumer, when it has taken an item or is about to poll the body | a yield waits for room |
 //! | `DRIVER` | the driver's first poll | never | the driver's waker is in its cell |
 //! | `CALLED` | the start, if it spawns a driver; who wants a driver and finds neither this nor `DRIVER` | a server of the keeper that finds the generator stopped | there is a driver, or the keeper was called for one |
 //! | `ORPHANED` | the driver's drop, the keeper's watch | never | there is no driver any more: at the end, or when the runtime is gone (G11) |
@@ -132,7 +132,7 @@ mod state;
 mod thread;
 mod yielder;
 
-use self::block::{Runs, allocate};
+use self::block::{Runs, Unfinished, allocate};
 pub(super) use self::consumer::Consumer;
 use self::driver::Driver;
 use self::ending::{Place, publish, reap, see_to_rest};
@@ -143,11 +143,11 @@ pub(super) use self::thread::start_thread;
 pub use self::thread::{BlockingYielder, Stopped};
 pub use self::yielder::Yielder;
 use super::end::End;
-use crate::context::{Context, NodeRef};
+use crate::context::{Context, NodeRef, discard};
 use std::borrow::Cow;
 use std::future::Future;
 use std::mem;
-use std::panic::Location;
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -206,7 +206,7 @@ where
 ///
 /// # Panics
 ///
-/// If there is none.
+/// If there is none; then `body` was not called, and nothing is left of the generator.
 #[track_caller]
 pub(super) fn start_local<T, F>(
     parent: &Context,
@@ -218,11 +218,24 @@ where
     F: Future<Output = ()> + 'static,
 {
     // SAFETY: without a keeper; the driver is spawned below, to stay on this thread, and so does the consumer.
-    let (mut consumer, driver) = unsafe { prepare_here(parent, plan, body) };
-    consumer.stay_with(tokio::task::try_id());
-    if let Some(driver) = driver {
-        drop(tokio::task::spawn_local(driver));
+    let unfinished = unsafe { allocate(parent.node(), plan) };
+    let block = unfinished.block.clone();
+    let unmade = Unmade(block.node());
+    // First of all: whether there is something that takes it, only this can tell.
+    let driver = Driver::of(block.node().clone());
+    let spawned = panic::catch_unwind(AssertUnwindSafe(|| drop(tokio::task::spawn_local(driver))));
+    if let Err(payload) = spawned {
+        discard(payload);
+        drop(unmade);
+        panic!(
+            "the local generator `{}` needs a `LocalSet` or a `LocalRuntime` to run in: call it from a task that \
+             `spawn_local` has started, within `LocalSet::run_until`, or in the `block_on` of a `LocalRuntime`",
+            block.head.member.name
+        );
     }
+    mem::forget(unmade);
+    let (mut consumer, _) = make(parent, unfinished, body);
+    consumer.stay_with(tokio::task::try_id());
     consumer
 }
 
@@ -236,45 +249,43 @@ where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    let has_keeper = plan.keeper.is_some();
     // SAFETY: all of it is `Send`.
-    unsafe { prepare_here(parent, plan, body) }
+    let unfinished = unsafe { allocate(parent.node(), plan) };
+    let (consumer, is_over) = make(parent, unfinished, body);
+    let driver = (!has_keeper && !is_over).then(|| Driver::of(consumer.node().clone()));
+    (consumer, driver)
 }
 
-/// # Safety
-///
-/// If the items or the body are not `Send`: the plan has no keeper, and consumer and driver stay on this thread.
-unsafe fn prepare_here<T, F>(
+/// Makes the body, and lets it go. Returns whether it is never to run, and gone already.
+fn make<T, F>(
     parent: &Context,
-    plan: Plan<T>,
+    unfinished: Unfinished<T, F>,
     body: impl FnOnce(Context, Yielder<T>) -> F,
-) -> (Consumer<T>, Option<Driver>)
+) -> (Consumer<T>, bool)
 where
     T: 'static,
     F: Future<Output = ()> + 'static,
 {
-    // SAFETY: by the caller's word.
-    let unfinished = unsafe { allocate(parent.node(), plan) };
     let block = unfinished.block.clone();
     let unmade = Unmade(block.node());
     let body = body(parent.on(block.node().clone()), Yielder::new(block.clone()));
     mem::forget(unmade);
     unfinished.finish(body);
     let (node, head) = (block.node(), &block.head);
-    let keeper = head.keeper.as_deref();
-    let driver = if node.has_end() || keeper.is_some_and(Keeper::is_gone) {
-        // Never to run: nothing of it is left when this returns, as this is inside a runtime.
+    let is_over = node.has_end() || head.keeper.as_deref().is_some_and(Keeper::is_gone);
+    if is_over {
+        // Nothing of it is left when this returns, as this is inside a runtime.
         // SAFETY: RUNNING, since it was allocated, and the body is there.
         let _ = unsafe { reap(node, head, Place::Inside) };
-        None
     } else {
         let before = head.state.leave();
-        if keeper.is_some() && before & (NOTIFIED | ORPHANED) != 0 {
-            // Stopped while its body was made.
+        if before & (NOTIFIED | ORPHANED) != 0 {
+            // Stopped while its body was made, or without a runtime; if it has a driver by now, that may have looked in vain.
             see_to_rest(node, head, before);
         }
-        keeper.is_none().then(|| Driver::of(node.clone()))
-    };
-    (Consumer::new(parent, block), driver)
+    }
+    (Consumer::new(parent, block), is_over)
 }
 
 /// Ends a generator whose body could not be made.

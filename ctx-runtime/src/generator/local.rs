@@ -6,7 +6,7 @@ use super::handoff::Consumer;
 use crate::context::Context;
 use futures_core::{FusedStream, Stream};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{self, Poll};
@@ -24,6 +24,7 @@ use std::task::{self, Poll};
 #[must_use = "a generator that is dropped is stopped: take its items with `next`"]
 pub struct LocalGenerator<T> {
     generator: Generator<T>,
+    /// Its futures borrow this, or take it along: so they stay here too, also where the items may go.
     _here: PhantomData<*const ()>,
 }
 
@@ -49,7 +50,7 @@ impl<T> LocalGenerator<T> {
         reason = "the name that every stream has for it; it waits, so it is no iterator's"
     )]
     pub fn next(&mut self) -> impl Future<Output = Option<T>> + use<'_, T> {
-        self.generator.next()
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx))
     }
 
     /// As [`Generator::next_many`].
@@ -62,7 +63,11 @@ impl<T> LocalGenerator<T> {
     ///
     /// See [`Generator::next_many`].
     pub fn next_many(&mut self, items: &mut Vec<T>, limit: usize) -> impl Future<Output = usize> {
-        self.generator.next_many(items, limit)
+        poll_fn(move |cx| self.poll_many(cx, items, limit))
+    }
+
+    fn poll_many(&mut self, cx: &mut task::Context<'_>, items: &mut Vec<T>, limit: usize) -> Poll<usize> {
+        self.generator.consumer.poll_many(cx, items, limit)
     }
 
     /// As [`Generator::cancel`].
@@ -86,7 +91,12 @@ impl<T> LocalGenerator<T> {
     /// See [`Generator::stop`].
     #[track_caller]
     pub fn stop(self) -> impl Future<Output = End> + use<T> {
-        self.generator.stop()
+        let Self { generator, _here: here } = self;
+        let stopped = generator.stop();
+        async move {
+            let _here = here;
+            stopped.await
+        }
     }
 
     /// As [`Generator::end`].

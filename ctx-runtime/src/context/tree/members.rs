@@ -275,6 +275,42 @@ impl Drop for Within {
     }
 }
 
+#[cfg(not(all(test, loom)))]
+thread_local! {
+    /// The generator whose body has this thread for itself.
+    static OWNER: Cell<Option<NonNull<Member>>> = const { Cell::new(None) };
+}
+
+#[cfg(all(test, loom))]
+loom::thread_local! {
+    static OWNER: Cell<Option<NonNull<Member>>> = Cell::new(None);
+}
+
+/// While it exists, this thread is that of a generator's body, which is not polled but runs.
+pub(crate) struct OnThread(());
+
+impl OnThread {
+    /// # Safety
+    ///
+    /// As [`Within::enter`].
+    pub(crate) unsafe fn enter(member: NonNull<Member>) -> Self {
+        OWNER.with(|owner| owner.set(Some(member)));
+        Self(())
+    }
+}
+
+impl Drop for OnThread {
+    fn drop(&mut self) {
+        OWNER.with(|owner| owner.set(None));
+    }
+}
+
+/// The generator whose body blocks this thread just now. What runs on it in a task, of a runtime that the body drives, does
+/// not: the body may go on before that task does.
+fn blocked() -> Option<NonNull<Member>> {
+    OWNER.with(Cell::get).filter(|_| tokio::task::try_id().is_none())
+}
+
 /// Polls a clean-up of the generator whose node it is, within `poll`.
 pub(crate) fn cleaning_up<R>(generator: &NodeRef, poll: impl FnOnce() -> R) -> R {
     /// Puts back what was there, also when the poll unwinds.
@@ -308,15 +344,16 @@ pub(crate) fn is_within(member: NonNull<Member>) -> bool {
     POLLED.with(Cell::get).innermost == Some(member)
 }
 
-/// Whether this thread polls the body, or a clean-up, of a generator at or below `top`, or a task there.
+/// Whether this thread polls the body, or a clean-up, of a generator at or below `top`, or a task there, or is blocked by such a body.
 pub(super) fn is_within_below(top: &Node) -> bool {
     let body = current();
     // A body that is polled within the clean-up is the innermost.
     let clean_up = CLEANED_UP.get().filter(|&(_, around)| around == body).map(|(node, _)| node);
-    // SAFETY: the node is the first field. Alive while it is polled, which is for longer than this takes.
-    clean_up
-        .or(body.map(NonNull::cast))
-        .is_some_and(|node: NonNull<Node>| unsafe { node.as_ref() }.is_below(top))
+    let polled = clean_up.or(body.map(NonNull::cast));
+    let blocked = blocked().map(NonNull::cast);
+    // SAFETY: the node is the first field. Alive while it is polled, or runs, which is for longer than this takes.
+    let is_below = |node: NonNull<Node>| unsafe { node.as_ref() }.is_below(top);
+    polled.is_some_and(is_below) || blocked.is_some_and(is_below)
 }
 
 /// Whether this thread polls a task that has been stopped, or the body of a generator that has been, and not a section of it that the end waits for.

@@ -7,7 +7,7 @@ use super::keeper::Keeper;
 use super::ring::Ring;
 use super::state::{CALLED, DRIVER, ENDED, NOTIFIED, ORPHANED, RUNNING, State};
 use crate::context::Lock;
-use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, is_within, quietly};
+use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly};
 use crate::generator::end::End;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU32, Ordering};
@@ -224,10 +224,11 @@ where
     unsafe fn clear(this: NonNull<Member>, items: bool) {
         // SAFETY: by the caller's word.
         let shared = unsafe { this.cast::<Shared<T>>().as_ref() };
-        shared.clear_branches();
+        // Those wakers were anybody's.
+        quietly(|| shared.clear_branches());
         if items {
             // SAFETY: by the caller's word.
-            while unsafe { shared.take_left() }.is_some() {}
+            unsafe { shared.drop_left() };
         }
     }
 
@@ -327,6 +328,29 @@ impl<T> Shared<T> {
             Some(ring) => unsafe { ring.pop() },
             // SAFETY: by the caller's word.
             None => unsafe { self.take() },
+        }
+    }
+
+    /// Drops the items that are left, all of them: the last reference to the block may go on any thread. The first panic of theirs
+    /// goes on.
+    ///
+    /// # Safety
+    ///
+    /// As [`take_left`](Self::take_left).
+    pub(super) unsafe fn drop_left(&self) {
+        let mut panicked: Option<Payload> = None;
+        loop {
+            // SAFETY: by the caller's word.
+            let next = || unsafe { self.take_left() }.map(drop);
+            match panic::catch_unwind(AssertUnwindSafe(next)) {
+                Ok(Some(())) => {}
+                Ok(None) => break,
+                Err(payload) if panicked.is_some() => discard(payload),
+                Err(payload) => panicked = Some(payload),
+            }
+        }
+        if let Some(payload) = panicked {
+            panic::resume_unwind(payload);
         }
     }
 

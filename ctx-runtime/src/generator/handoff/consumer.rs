@@ -3,7 +3,7 @@
 use super::block::{Head, Items, Runs, Shared, SharedRef, Slot, notify, wake_driver};
 use super::ending::{Place, Polled, leave_to_driver, reap, run, see_to_rest};
 use super::ring::Ring;
-use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING};
+use super::state::{ASKED, BLOCKED, CLOSED, ENDED, Entered, NOTIFIED, ORPHANED, RUNNING, WAITING, fence};
 use crate::context::{Context, Ending, NodeRef, Within, quietly};
 use crate::generator::end::End;
 use std::marker::PhantomData;
@@ -436,7 +436,8 @@ impl<T> Consumer<T> {
         if !self.asker.is(task, waker) {
             let is_inside = match self.home {
                 Home::Runtime => self.is_inside(),
-                Home::Task(home) => home == Some(task),
+                // Of the set it is, but it may be within another runtime just now.
+                Home::Task(home) => home == Some(task) && self.is_inside(),
             };
             if !is_inside {
                 return Help::Not;
@@ -487,13 +488,16 @@ impl<T> Consumer<T> {
     }
 
     fn unblock(&self) {
-        if self.head().state.clear(BLOCKED) & BLOCKED == 0 {
+        let runs = self.head().runs;
+        // A thread that is asked has its answer taken, and waits for another request.
+        let over = if runs == Runs::Asked { BLOCKED | ASKED } else { BLOCKED };
+        if self.head().state.clear(over) & BLOCKED == 0 {
             return;
         }
-        if self.head().runs == Runs::Polled {
-            self.shared().wake_next(self.node());
-        } else {
-            notify(self.node());
+        match runs {
+            Runs::Polled => self.shared().wake_next(self.node()),
+            Runs::Ahead => notify(self.node()),
+            Runs::Asked => {}
         }
     }
 
@@ -518,6 +522,11 @@ impl<T> Consumer<T> {
         }
         if wanted & ASKED != 0 && head.runs == Runs::Asked {
             notify(self.node());
+        }
+        if head.runs != Runs::Polled {
+            // There is no end of a poll at which we are told of what is put into the ring just now: either its thread sees that we
+            // wait, or we see the item.
+            fence();
         }
         // What was put into the ring before, nobody tells of any more.
         let has_item = self.shared().ring.as_deref().is_some_and(|ring| !ring.is_empty());
@@ -636,7 +645,7 @@ impl<T> Drop for Consumer<T> {
         quietly(|| head.clear_consumer());
         if head.state.set(CLOSED) & ENDED != 0 {
             // SAFETY: there is an end, and this is the consumer.
-            while unsafe { self.shared().take_left() }.is_some() {}
+            unsafe { self.shared().drop_left() };
         }
     }
 }

@@ -225,13 +225,13 @@ impl Ended {
 
 /// Inside the runtime, for as long as what is returned exists.
 #[cfg(not(all(test, loom)))]
-fn entered(runtime: &Handle, place: Place) -> Option<tokio::runtime::EnterGuard<'_>> {
+pub(super) fn entered(runtime: &Handle, place: Place) -> Option<tokio::runtime::EnterGuard<'_>> {
     (place == Place::Outside).then(|| runtime.enter())
 }
 
 /// Loom's threads share a thread, whose entered runtimes must be left in turn; so they enter none.
 #[cfg(all(test, loom))]
-fn entered(_: &Handle, _: Place) {}
+pub(super) fn entered(_: &Handle, _: Place) {}
 
 /// Publishes the end of a generator whose body is gone, or was never made.
 ///

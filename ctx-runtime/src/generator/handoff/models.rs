@@ -6,7 +6,7 @@
 use super::block::Head;
 use super::ending::orphan;
 use super::keeper::Keeper;
-use super::{Consumer, Driver, Plan, Ring, Yielder, prepare};
+use super::{BlockingYielder, Consumer, Driver, Plan, Ring, Yielder, prepare, start_thread};
 use crate::context::{Canceller, Context};
 use crate::generator::end::End;
 use loom::future::block_on;
@@ -70,6 +70,20 @@ where
     let (consumer, driver) = prepare(ctx, plan, |_, co| make(co));
     assert!(driver.is_none());
     (consumer, keeper)
+}
+
+/// On a thread of the model's.
+fn start_blocking(
+    handle: &Handle,
+    ctx: &Context,
+    buffer: usize,
+    body: impl FnOnce(&BlockingYielder<u8>) + Send + 'static,
+) -> Consumer<u8> {
+    start_thread(ctx, plan(handle, buffer.max(1)), buffer > 0, |_, co| body(co)).unwrap()
+}
+
+fn ask_once(consumer: &mut Consumer<u8>) -> Poll<Option<u8>> {
+    consumer.poll_next(&mut task::Context::from_waker(Waker::noop()))
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -605,4 +619,129 @@ fn a_guard_that_is_dropped_while_the_body_ends_is_cleaned_up() {
         // SAFETY: leaked above; body and guard are gone.
         drop(unsafe { Box::from_raw(std::ptr::from_ref(co).cast_mut()) });
     });
+}
+
+#[test]
+fn a_thread_is_asked_for_its_items_one_by_one() {
+    model(|handle| {
+        let mut consumer = start_blocking(handle, &Context::background(), 0, |co| {
+            co.yield_(1).unwrap();
+            co.yield_(2).unwrap();
+        });
+        assert_eq!((next(&mut consumer), next(&mut consumer), next(&mut consumer)), (Some(1), Some(2), None));
+        assert!(matches!(consumer.end(), Some(End::Finished)));
+    });
+}
+
+#[test]
+fn a_poll_that_comes_while_a_thread_hands_its_item_over_asks_for_no_second_one() {
+    model(|handle| {
+        let passed = Arc::new(AtomicBool::new(false));
+        let pass = Arc::clone(&passed);
+        let mut consumer = start_blocking(handle, &Context::background(), 0, move |co| {
+            if co.yield_(1).is_ok() {
+                pass.store(true, Ordering::Release);
+            }
+        });
+        let polls = [ask_once(&mut consumer), ask_once(&mut consumer)];
+        if polls[1] == Poll::Ready(Some(1)) {
+            thread::yield_now();
+            assert!(!passed.load(Ordering::Acquire), "nobody has asked for another one");
+        }
+    });
+}
+
+#[test]
+fn a_request_that_comes_right_after_the_item_of_a_thread_stands() {
+    model(|handle| {
+        let event = Arc::new(Event::default());
+        let passed = Arc::clone(&event);
+        let mut consumer = start_blocking(handle, &Context::background(), 0, move |co| {
+            co.yield_(1).unwrap();
+            passed.set();
+        });
+        assert_eq!(next(&mut consumer), Some(1));
+        let _: Poll<_> = ask_once(&mut consumer);
+        block_on(event.wait());
+    });
+}
+
+#[test]
+fn a_thread_that_runs_ahead_tells_who_waits() {
+    model(|handle| {
+        let event = Arc::new(Event::default());
+        let taken = Arc::clone(&event);
+        let mut consumer = start_blocking(handle, &Context::background(), 1, move |co| {
+            co.yield_(1).unwrap();
+            // No other item of its comes to make up for it.
+            block_on(taken.wait());
+        });
+        assert_eq!(next(&mut consumer), Some(1));
+        event.set();
+        assert_eq!(next(&mut consumer), None);
+    });
+}
+
+#[test]
+fn a_thread_goes_on_when_its_ring_has_room_though_nobody_asks() {
+    model(|handle| {
+        let event = Arc::new(Event::default());
+        let passed = Arc::clone(&event);
+        let mut consumer = start_blocking(handle, &Context::background(), 1, move |co| {
+            co.yield_(1).unwrap();
+            co.yield_(2).unwrap();
+            passed.set();
+        });
+        assert_eq!(next(&mut consumer), Some(1));
+        block_on(event.wait());
+        assert_eq!((next(&mut consumer), next(&mut consumer)), (Some(2), None));
+    });
+}
+
+#[test]
+fn a_cancel_wakes_a_thread_that_rests() {
+    for buffer in [0, 1] {
+        model(move |handle| {
+            let (ctx, canceller) = root();
+            let mut consumer = start_blocking(handle, &ctx, buffer, |co| while co.yield_(1).is_ok() {});
+            let _: Poll<_> = ask_once(&mut consumer);
+            canceller.cancel();
+            while next(&mut consumer).is_some() {}
+            assert!(matches!(consumer.end(), Some(End::Cancelled(_))));
+        });
+    }
+}
+
+#[test]
+fn a_shutdown_wakes_a_thread_that_rests_and_who_waits_for_it() {
+    model_of_three(|handle| {
+        let mut consumer = start_blocking(handle, &Context::background(), 0, |co| {
+            let _ = co.yield_(1).and_then(|()| co.yield_(2));
+        });
+        let node = consumer.context().node().unwrap().clone();
+        // As the watch does with each that it finds.
+        // SAFETY: the node of a generator.
+        let shutdown = thread::spawn(move || orphan(&node, unsafe { Head::of(&node) }));
+        let _: Option<u8> = next(&mut consumer);
+        shutdown.join().unwrap();
+        while next(&mut consumer).is_some() {}
+        assert!(matches!(consumer.end(), Some(End::Aborted)));
+    });
+}
+
+#[test]
+fn a_handle_is_dropped_while_its_thread_hands_items_over() {
+    for buffer in [0, 2] {
+        model(move |handle| {
+            let ended = Arc::new(Event::default());
+            let end = SetOnDrop(Arc::clone(&ended));
+            let mut consumer = start_blocking(handle, &Context::background(), buffer, move |co| {
+                let _end = end;
+                while co.yield_(1).is_ok() {}
+            });
+            let _: Poll<_> = ask_once(&mut consumer);
+            drop(consumer);
+            block_on(ended.wait());
+        });
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! What each bit and each step is for is in the [module above](super); here they are carried out.
 
-use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::loom::atomic::{self, AtomicUsize, Ordering};
 
 /// Somebody has the body, the slot and all else that is not shared.
 pub(super) const RUNNING: usize = 1;
@@ -12,7 +12,7 @@ pub(super) const NOTIFIED: usize = 1 << 1;
 pub(super) const ASKED: usize = 1 << 2;
 /// The consumer's waker is in its cell.
 pub(super) const WAITING: usize = 1 << 3;
-/// A yield waits for room in the ring.
+/// A yield waits for room in the ring; or, of a thread without a buffer, for its item to be taken.
 pub(super) const BLOCKED: usize = 1 << 4;
 /// The driver's waker is in its cell, for good.
 pub(super) const DRIVER: usize = 1 << 5;
@@ -24,6 +24,11 @@ pub(super) const ORPHANED: usize = 1 << 7;
 pub(super) const CLOSED: usize = 1 << 8;
 /// The body is gone, and the end is in its cell.
 pub(super) const ENDED: usize = 1 << 9;
+
+/// Between what one does and a look at what another does, on both sides: one of the two sees the other.
+pub(super) fn fence() {
+    atomic::fence(Ordering::SeqCst);
+}
 
 pub(super) struct State(AtomicUsize);
 

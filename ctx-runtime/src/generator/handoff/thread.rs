@@ -4,24 +4,28 @@
 //! everybody else does what they do while a body is polled: a consumer knocks, a cancel and a dropped handle leave the rest to who
 //! runs. Items go through a ring, at the body's end of which the thread is alone. What is different:
 //!
-//! - The thread waits within its poll: for room in the ring, or, without a buffer, for a request (`ASKED`) with the ring empty. The
-//!   driver's waker is one that unparks the thread, and a notification reaches it though RUNNING is taken.
-//! - Without a buffer the ring has one place, and a consumer that finds it empty sets `ASKED` when it knocks. The thread takes that
-//!   bit when it puts the item in, and waits for the next one (G3). It starts at once, and waits for the first request before it
-//!   calls the body.
+//! - The thread waits within its poll: for room in the ring, or, without a buffer, for a request. The driver's waker is one that
+//!   unparks the thread, and a notification reaches it though RUNNING is taken.
+//! - Without a buffer the ring has one place, and a consumer that finds it empty sets `ASKED` when it knocks. The thread sets `BLOCKED`
+//!   before it puts the item in; the consumer clears both in one step when it has taken that. So an item is asked for while the one is
+//!   set and the other is not: a consumer that knocks once more just when its item comes opens no second request, and a request that
+//!   comes just after is not lost (G3). The thread starts at once, and waits for the first one before it calls the body.
+//! - There is no end of a poll at which a consumer is told that has begun to wait meanwhile. So the thread looks for it after each
+//!   item, as the consumer looks for an item after it has said that it waits, both behind a [`fence`].
 //! - The end comes when the body returns. It is told to by the result of its next yield: when the generator was stopped, or the
 //!   runtime is gone (the keeper's watch sees to that).
 //!
 //! The thread is inside the runtime's context, so that the body may start tasks there, and block on futures. It is none of the
 //! runtime's blocking threads: a thousand that rest are in nobody's way, and a paused clock goes on.
 
-use super::block::{Runs, SharedRef, allocate};
-use super::ending::{publish, stopped};
+use super::block::{Head, Runs, SharedRef, allocate};
+use super::ending::{Place, entered, orphan, publish, stopped};
 use super::keeper::Keeper;
-use super::state::{ASKED, BLOCKED, ORPHANED, WAITING};
+use super::state::{ASKED, BLOCKED, ORPHANED, WAITING, fence};
 use super::{Consumer, Plan, Unmade};
-use crate::context::Context;
+use crate::context::{Context, OnThread};
 use crate::generator::end::{End, Panic};
+use crate::loom::thread::{self, Thread};
 use std::error::Error;
 use std::fmt;
 use std::future::Pending;
@@ -31,7 +35,6 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
-use std::thread::{self, Thread};
 
 /// What a body that blocks yields through. It stays on the body's thread.
 ///
@@ -119,6 +122,10 @@ where
     let block = unfinished.block.clone();
     unfinished.finish(std::future::pending());
     let unmade = Unmade(block.node());
+    if block.head.keeper.as_deref().is_some_and(Keeper::is_gone) {
+        // The watch may have come too early to find it. The thread sees to the rest.
+        orphan(block.node(), &block.head);
+    }
     let (context, yielder) = (parent.on(block.node().clone()), block.clone());
     let run = move || run(yielder, context, body);
     thread::Builder::new().name(name.replace('\0', "")).spawn(run)?;
@@ -138,7 +145,9 @@ where
     let node = block.node().clone();
     let runtime = block.head.runtime.clone();
     let yielder = BlockingYielder { block, _here: PhantomData };
-    let _inside = runtime.enter();
+    let _inside = entered(&runtime, Place::Outside);
+    // SAFETY: `node` keeps it alive, and is dropped after it.
+    let _on_thread = unsafe { OnThread::enter(Head::this(&node)) };
     let ran = panic::catch_unwind(AssertUnwindSafe(move || {
         if yielder.wait_for_first_request().is_ok() {
             body(context, &yielder);
@@ -163,7 +172,8 @@ impl<T> BlockingYielder<T> {
     ///
     /// # Errors
     ///
-    /// If the generator was stopped, or its runtime is gone; before the item was accepted, that is dropped. The body is to return.
+    /// If the generator was stopped, or its runtime is gone: the body is to return. An item that was accepted before still reaches the
+    /// consumer; one that was not is dropped.
     ///
     /// # Examples
     ///
@@ -173,10 +183,13 @@ impl<T> BlockingYielder<T> {
         let head = &self.block.head;
         let Some(ring) = &self.block.ring else { return Err(Stopped) };
         if head.runs == Runs::Asked {
-            head.state.clear(ASKED);
+            // Before the item is there: whoever takes it answers this.
+            head.state.set(BLOCKED);
         }
         // SAFETY: there is room, and this thread has RUNNING, so it is alone at the body's end.
         unsafe { ring.push(item) };
+        // Or the look below may miss one that waits, and has missed this item.
+        fence();
         if head.state.peek() & WAITING != 0 && head.state.clear(WAITING) & WAITING != 0 {
             head.wake_consumer();
         }
@@ -212,8 +225,8 @@ impl<T> BlockingYielder<T> {
         let Some(ring) = &self.block.ring else { return false };
         let state = &self.block.head.state;
         if self.block.head.runs == Runs::Asked {
-            // Who asks has taken the last item.
-            return state.load() & ASKED != 0 && ring.is_empty();
+            // Acquire: pairs with the Release of who has taken the last item, and then asked; so its place is empty.
+            return state.load() & (ASKED | BLOCKED) == ASKED;
         }
         // SAFETY: this thread has RUNNING, so it is alone at the body's end.
         if unsafe { ring.has_room() } {
