@@ -1,13 +1,13 @@
 //! Who takes the items: on which runtime, in a task or not, from one generator or from several at once.
 
-use crate::measure::since;
+use crate::measure::{since, time};
 use ctx_runtime::Generator;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, mpsc as mpsc_of_threads};
 use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -118,6 +118,13 @@ pub(crate) async fn taking(mut items: impl Items, times: u64) -> f64 {
         taken(&mut items).await;
     }
     since(start)
+}
+
+/// The same from a thread, by one that blocks.
+pub(crate) fn taking_blocked(items: &mpsc_of_threads::Receiver<u64>, times: u64) -> f64 {
+    let take = || black_box(items.recv().expect("there is no end of them"));
+    take();
+    time(times, take)
 }
 
 /// The same from several that are waited for at once, each asked again when it has answered.

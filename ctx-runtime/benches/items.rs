@@ -1,6 +1,6 @@
 //! What an item costs that the body has ready.
 
-use crate::consumers::{Place, taking};
+use crate::consumers::{Place, taking, taking_blocked};
 use crate::producers;
 use crate::row::{Goal, Peer, Row, Table};
 use crate::sources::Numbers;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 const FAR: Duration = Duration::from_hours(1);
 
 pub(crate) fn tables() -> Vec<Table> {
-    vec![handed_over(), in_consumer(), buffered(), cancellable()]
+    vec![handed_over(), in_consumer(), buffered(), on_threads(), cancellable()]
 }
 
 pub(crate) fn root() -> (Context, Canceller) {
@@ -135,6 +135,29 @@ fn with_buffer(what: &'static str, place: Place, buffer: usize, in_go: &'static 
         })
         .goal(Goal::AtMostTimesFastest(1.0))
         .goal(Goal::AtMostTimesFastest(0.5))
+}
+
+fn on_threads() -> Table {
+    Table {
+        title: "Items of a body with a thread of its own: `blocking`",
+        peers: vec![Peer::Ctx, Peer::SyncChannel, Peer::Go],
+        ratios: vec![Peer::SyncChannel],
+        rows: vec![
+            on_thread("an item, `blocking`, consumer in `block_on`", 0).by_go("items_pull"),
+            on_thread("an item, `blocking`, `buffer = 64`, consumer in `block_on`", 64),
+        ],
+    }
+}
+
+fn on_thread(what: &'static str, buffer: usize) -> Row {
+    Row::new(what)
+        .by(Peer::Ctx, move |times| {
+            Place::BlockOn.run(async move {
+                let (parent, _keep) = root();
+                taking(producers::ctx_blocking(&parent, buffer), times).await
+            })
+        })
+        .by(Peer::SyncChannel, move |times| taking_blocked(&producers::sync_channel(buffer), times))
 }
 
 /// By those who have a task for the body.

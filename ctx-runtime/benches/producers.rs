@@ -5,6 +5,7 @@ use crate::sources::Source;
 use ctx_runtime::{Context, Generator, generator};
 use futures_util::Stream;
 use futures_util::stream;
+use std::thread;
 use tokio::select;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,6 +17,22 @@ pub(crate) fn ctx(parent: &Context, buffer: usize, mut source: impl Source) -> G
             co.yield_(item).await;
         }
     })
+}
+
+/// On a thread of its own.
+pub(crate) fn ctx_blocking(parent: &Context, buffer: usize) -> Generator<u64> {
+    Generator::builder().buffer(buffer).spawn_blocking(parent, |_, co| {
+        let _ = (1..).try_for_each(|item| co.yield_(item));
+    })
+}
+
+/// Stops with its consumer only.
+pub(crate) fn sync_channel(buffer: usize) -> std::sync::mpsc::Receiver<u64> {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(buffer);
+    thread::spawn(move || {
+        let _ = (1..).try_for_each(|item| sender.send(item));
+    });
+    receiver
 }
 
 #[generator(cancellable, inline)]

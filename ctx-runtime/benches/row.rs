@@ -21,6 +21,8 @@ pub(crate) enum Peer {
     AsyncStream,
     AsynkStrim,
     Unfold,
+    /// A thread that sends on std's `sync_channel`. It stops with its consumer only.
+    SyncChannel,
     /// Ctx itself with `buffer = 1`, which runs ahead as a channel does.
     Ahead,
     /// Ctx itself, below a context that cannot be cancelled.
@@ -47,6 +49,7 @@ impl Peer {
             Self::AsyncStream => "async-stream",
             Self::AsynkStrim => "asynk-strim",
             Self::Unfold => "`unfold`",
+            Self::SyncChannel => "`sync_channel`",
             Self::Ahead => "with `buffer = 1`",
             Self::Background => "not cancellable",
             Self::Small => "small",

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"runtime"
@@ -35,6 +36,11 @@ func init() {
 		defer hangUp()
 		return take(times, generate(ctx, 0, source))
 	})
+	works["items_pull"] = func(times int) float64 {
+		next, stop := iter.Pull(counting)
+		defer stop()
+		return takeNext(times, next)
+	}
 	enter("pipeline", func(times int) float64 {
 		ctx, stop := context.WithCancel(context.Background())
 		defer stop()
@@ -121,6 +127,24 @@ func take(times int, items <-chan uint64) float64 {
 	start := time.Now()
 	for range times {
 		sink += int(<-items)
+	}
+	return float64(time.Since(start).Nanoseconds())
+}
+
+// counting is numbers as an iterator that calls back.
+func counting(yield func(uint64) bool) {
+	for n := uint64(1); yield(n); n++ {
+	}
+}
+
+// takeNext is take, from an iterator that is pulled.
+func takeNext(times int, next func() (uint64, bool)) float64 {
+	item, _ := next()
+	sink += int(item)
+	start := time.Now()
+	for range times {
+		item, _ := next()
+		sink += int(item)
 	}
 	return float64(time.Since(start).Nanoseconds())
 }
