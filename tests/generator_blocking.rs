@@ -5,6 +5,7 @@
 //! depends on the moment is proved by the models of the engine besides.
 
 #![allow(dead_code, reason = "of the shared modules each file takes what it needs")]
+#![allow(clippy::similar_names, reason = "a count and what counts it up: `begun` and `begins`")]
 
 mod by_hand;
 mod patience;
@@ -959,10 +960,13 @@ async fn many_items_at_once() {
             });
         wait_until("the buffer to be full", || full.count() == buffer);
         let mut items = Vec::new();
-        assert_eq!(within("items", generator.next_many(&mut items, 40)).await, buffer.clamp(1, 40));
+        // The thread may put in more meanwhile.
+        let taken = within("items", generator.next_many(&mut items, 40)).await;
+        assert!((buffer.clamp(1, 40)..=40).contains(&taken), "buffer {buffer}: {taken}");
+        assert_eq!(taken, items.len());
         assert_eq!(within("no items", generator.next_many(&mut items, 0)).await, 0);
         while within("items", generator.next_many(&mut items, 7)).await > 0 {}
-        assert_eq!(items, Vec::from_iter(0..200));
+        assert_eq!(items, (0..200).collect::<Vec<_>>());
     }
 }
 
@@ -1011,8 +1015,8 @@ fn two_thousand_at_once_are_in_nobody_s_way() {
         }
         assert_eq!(tokio::task::spawn_blocking(|| 7).await.unwrap(), 7);
         let begun = tokio::time::Instant::now();
-        tokio::time::sleep(Duration::from_secs(3_600)).await;
-        assert!(begun.elapsed() >= Duration::from_secs(3_600));
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert!(begun.elapsed() >= Duration::from_hours(1));
         canceller.cancel_and_wait().await;
         assert_eq!(dropped.count(), 2_000);
         assert!(ctx.live().is_empty());

@@ -2,6 +2,7 @@
 //! `LocalRuntime`, in their tasks and beside them.
 
 #![allow(dead_code, reason = "of the shared modules each file takes what it needs")]
+#![allow(clippy::similar_names, reason = "a count and what counts it up: `begun` and `begins`")]
 
 mod by_hand;
 mod patience;
@@ -149,9 +150,9 @@ fn nothing_need_be_send() {
                 taken.push(*item.borrow());
                 *item.borrow_mut() += 100;
             }
-            assert_eq!(taken, Vec::from_iter(0..10));
+            assert_eq!(taken, (0..10).collect::<Vec<_>>());
             if buffer == 0 {
-                assert_eq!(*seen.borrow(), Vec::from_iter(100..110));
+                assert_eq!(*seen.borrow(), (100..110).collect::<Vec<_>>());
             }
             assert!(matches!(generator.end(), Some(End::Finished)));
             assert_eq!(Rc::strong_count(&seen), 1, "what the body held is gone");
@@ -234,9 +235,9 @@ fn a_deadline_ends_the_body() {
             }
         };
         if kind == 0 {
-            LocalSet::new().block_on(&current_thread(), test)
+            LocalSet::new().block_on(&current_thread(), test);
         } else {
-            local_runtime().block_on(test)
+            local_runtime().block_on(test);
         }
     }
 }
@@ -597,11 +598,14 @@ fn a_consumer_may_be_any_task_of_the_set() {
 fn a_body_is_polled_in_its_set_only() {
     let runtime = current_thread();
     let set = LocalSet::new();
+    let is_run = Rc::new(Cell::new(false));
+    let inside = Rc::clone(&is_run);
     let mut generator = set.block_on(&runtime, async {
         spawn_local(async {
             Generator::builder().spawn_local(&Context::background(), |_, co| async move {
                 for n in 0.. {
-                    // This panics outside the set.
+                    assert!(inside.get());
+                    // This panics outside any set.
                     spawn_local(async {}).await.unwrap();
                     co.yield_(n).await;
                 }
@@ -624,7 +628,9 @@ fn a_body_is_polled_in_its_set_only() {
             spawn_local(asks).await.unwrap()
         });
         assert_eq!(heard.count(), 0);
+        is_run.set(true);
         set.block_on(&runtime, until("the consumer to be woken", || heard.count() > 0));
+        is_run.set(false);
         assert_eq!(poll_next(&mut generator, &waker), Poll::Ready(Some(n)));
     }
 }
@@ -894,6 +900,9 @@ fn a_local_runtime_that_is_dropped_ends_its_generators() {
     assert!(matches!(waits.end(), Some(End::Aborted)));
 }
 
+/// A generator that is put somewhere when it has started.
+type Started = Rc<RefCell<Option<LocalGenerator<Rc<Cell<u32>>>>>>;
+
 /// G11: one that starts in a set that is being dropped.
 #[test]
 fn a_generator_that_is_started_while_its_set_is_dropped_ends_at_once() {
@@ -901,7 +910,7 @@ fn a_generator_that_is_started_while_its_set_is_dropped_ends_at_once() {
     for buffer in [0, 1] {
         let set = LocalSet::new();
         let dropped = Tally::new();
-        let started: Rc<RefCell<Option<LocalGenerator<Rc<Cell<u32>>>>>> = Rc::default();
+        let started: Started = Rc::default();
         let guard = on_drop({
             let (started, dropped) = (Rc::clone(&started), dropped.clone());
             move || *started.borrow_mut() = Some(count(&Context::background(), buffer, &dropped))

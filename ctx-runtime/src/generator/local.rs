@@ -94,6 +94,10 @@ impl<T> LocalGenerator<T> {
         let Self { generator, _here: here } = self;
         let stopped = generator.stop();
         async move {
+            #[allow(
+                clippy::no_effect_underscore_binding,
+                reason = "held over the wait, so that this future stays here, too"
+            )]
             let _here = here;
             stopped.await
         }
