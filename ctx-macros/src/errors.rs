@@ -151,7 +151,7 @@ pub(crate) fn returns_generator(ty: &Type, item: Option<&Type>, kind: Kind) -> E
         Kind::Spawned | Kind::Blocking => "Generator<..>",
     };
     let message =
-        format_args!("the return type of a generator is its item: the attribute puts `{made}` around it");
+        format!("the return type of a generator is its item: the attribute puts `{made}` around it");
     let item = item.map_or_else(|| "u64".to_owned(), written);
     let help = format!("write `-> {item}` (if each item is a generator, name it with a `type` of your own)");
     at(ty, message, help)
