@@ -17,6 +17,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::coop;
 use witness::Tally;
 
 /// A generator that counts up, and how far its body is: `begun` counts yields that were begun, `passed` those that it has
@@ -577,6 +578,49 @@ async fn yields_that_wait_at_the_same_time_are_served_in_the_order_of_their_firs
             items.push(n);
         }
         assert_eq!(items, [3, 1, 2], "buffer {buffer}");
+    }
+}
+
+/// Also where the first poll finds the task's budget used up, and the yields are polled in another order after.
+#[tokio::test]
+async fn yields_that_give_way_at_the_same_time_are_served_in_the_order_of_their_first_poll() {
+    for buffer in [1, 2, 3] {
+        let mut generator =
+            Generator::builder().buffer(buffer).spawn(&Context::background(), |_, co| async move {
+                let mut yields = [1, 2, 3].map(|n| Some(Box::pin(co.yield_(n))));
+                let mut order = [0, 1, 2];
+                poll_fn(|cx| {
+                    while let Poll::Ready(spent) = coop::poll_proceed(cx) {
+                        spent.made_progress();
+                    }
+                    for place in order {
+                        let waits =
+                            yields[place].as_mut().is_some_and(|it| it.as_mut().poll(cx).is_pending());
+                        assert!(waits, "there is no budget left");
+                    }
+                    Poll::Ready(())
+                })
+                .await;
+                order.reverse();
+                // Here is the budget of another poll.
+                tokio::task::yield_now().await;
+                poll_fn(|cx| {
+                    for place in order {
+                        let waits =
+                            yields[place].as_mut().is_some_and(|it| it.as_mut().poll(cx).is_pending());
+                        if !waits {
+                            yields[place] = None;
+                        }
+                    }
+                    if yields.iter().any(Option::is_some) { Poll::Pending } else { Poll::Ready(()) }
+                })
+                .await;
+            });
+        let mut items = Vec::new();
+        while let Some(n) = within("an item", generator.next()).await {
+            items.push(n);
+        }
+        assert_eq!(items, [1, 2, 3], "buffer {buffer}");
     }
 }
 
