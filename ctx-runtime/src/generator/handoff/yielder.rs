@@ -232,8 +232,8 @@ impl<T> Yield<'_, T> {
             return self.queue_up(cx, item);
         }
         if self.gives_way(cx).is_pending() {
-            self.state = State::New(item);
-            return Poll::Pending;
+            // It keeps its place: the next poll may come to another yield first.
+            return self.queue_up(cx, item);
         }
         // SAFETY: RUNNING, by `poll`; who does not give way has run nobody else's code since the look for room.
         unsafe { self.hand_over(cx, item) }
