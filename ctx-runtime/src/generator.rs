@@ -5,11 +5,13 @@
 mod builder;
 mod end;
 mod handoff;
+mod overflow;
 
 pub use self::builder::Builder;
 pub use self::end::{End, Panic};
 use self::handoff::Consumer;
 pub use self::handoff::Yielder;
+pub use self::overflow::Overflow;
 use crate::context::Context;
 use futures_core::{FusedStream, Stream};
 use std::fmt;
@@ -22,7 +24,8 @@ use std::task::{self, Poll};
 ///
 /// - It ends when its context is done or this handle is dropped, wherever its body waits: at a yield or at any
 ///   `.await`. The body is dropped there (G1).
-/// - What a yield accepted arrives, once and in order, also after a cancel; then comes `None`, for ever (G2).
+/// - What a yield accepted arrives, once and in order, also after a cancel; then comes `None`, for ever (G2). An [`Overflow`]
+///   policy drops some of it, and they are [counted](Generator::dropped).
 /// - Without a buffer nothing runs ahead of the consumer (G3).
 /// - Dropping the handle of a body that rests runs its destructors before the drop returns, inside the generator's
 ///   runtime. The drop never blocks: a body that is running ends when its poll is over (G5).
@@ -215,6 +218,20 @@ impl<T> Generator<T> {
     #[must_use]
     pub fn end(&self) -> Option<&End> {
         self.consumer.end()
+    }
+
+    /// Returns how many items its [overflow policy](Overflow) has dropped so far; without one, 0.
+    ///
+    /// When an item is taken, all that were dropped before it are counted: so the items taken and this number make up what was
+    /// yielded up to there. What is dropped with the handle, or was refused after a stop, is not counted. The number is a `u64`, as a body
+    /// that waits for nothing would have a `usize` of 32 bits overflow within a minute.
+    ///
+    /// # Examples
+    ///
+    /// See [`Overflow`].
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.consumer.dropped()
     }
 
     /// Returns the name that reports show.

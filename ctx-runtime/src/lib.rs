@@ -10,4 +10,4 @@ pub mod private;
 
 pub use context::{Abandoned, AfterFunc, Canceller, Cause, Context, ContextError, Done, Finished};
 pub use ctx_macros::{generator, test};
-pub use generator::{Builder, End, Generator, Panic, Yielder};
+pub use generator::{Builder, End, Generator, Overflow, Panic, Yielder};

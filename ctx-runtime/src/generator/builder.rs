@@ -2,6 +2,7 @@
 
 use super::Generator;
 use super::handoff::{self, Plan, Ring, Yielder};
+use super::overflow::Overflow;
 use crate::context::Context;
 use std::borrow::Cow;
 use std::future::Future;
@@ -31,11 +32,12 @@ use tokio::runtime::Handle;
 pub struct Builder {
     name: Cow<'static, str>,
     buffer: usize,
+    overflow: Option<Overflow>,
 }
 
 impl Builder {
     pub(super) fn new() -> Self {
-        Self { name: Cow::Borrowed("generator"), buffer: 0 }
+        Self { name: Cow::Borrowed("generator"), buffer: 0, overflow: None }
     }
 
     /// Sets the name that reports show; `generator` if not called.
@@ -61,6 +63,18 @@ impl Builder {
         self
     }
 
+    /// Has a yield that finds the buffer full drop an item, and go on; if not called, it waits for room.
+    ///
+    /// It needs a [`buffer`](Builder::buffer).
+    ///
+    /// # Examples
+    ///
+    /// See [`Overflow`].
+    pub fn overflow(mut self, policy: Overflow) -> Self {
+        self.overflow = Some(policy);
+        self
+    }
+
     /// Starts the generator under `ctx`.
     ///
     /// `body` is called at once, with the generator's own context (a child of `ctx`) and a [`Yielder`]; the future that it
@@ -69,7 +83,8 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// If called outside a tokio runtime, or if there is no memory for the buffer; in both cases at the caller's line.
+    /// If called outside a tokio runtime, if there is no memory for the buffer, or if there is an
+    /// [overflow policy](Builder::overflow) and no buffer; in each case at the caller's line.
     ///
     /// # Examples
     ///
@@ -81,14 +96,19 @@ impl Builder {
         F: FnOnce(Context, Yielder<T>) -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let Self { name, buffer } = self;
+        let Self { name, buffer, overflow } = self;
+        assert!(
+            buffer > 0 || overflow.is_none(),
+            "the generator `{name}` has an overflow policy, and no buffer that could overflow: \
+             give it one of 1 or more with `.buffer(items)`, or remove `.overflow(..)`"
+        );
         let Ok(runtime) = Handle::try_current() else {
             panic!(
                 "the generator `{name}` needs a tokio runtime to run in: call it from within one, \
                  or enter one first with `let _inside = handle.enter();`"
             );
         };
-        let ring = match (buffer > 0).then(|| Ring::new(buffer)).transpose() {
+        let ring = match (buffer > 0).then(|| Ring::new(buffer, overflow)).transpose() {
             Ok(ring) => ring,
             Err(error) => {
                 panic!("no memory for the buffer of {buffer} items of the generator `{name}`: {error}")

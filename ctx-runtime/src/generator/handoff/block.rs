@@ -54,6 +54,8 @@ pub(super) struct Turn {
     pub(super) branched: bool,
     /// Something has cloned the body's waker during a poll: it may wait for it.
     pub(super) waker_taken: bool,
+    /// The consumer polls the body, to get an item.
+    pub(super) is_helped: bool,
 }
 
 impl Turn {
@@ -226,6 +228,7 @@ where
                     has_put: false,
                     branched: false,
                     waker_taken: false,
+                    is_helped: false,
                 }),
             },
             slot: UnsafeCell::new(MaybeUninit::uninit()),

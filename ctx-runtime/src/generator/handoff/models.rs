@@ -114,7 +114,7 @@ impl Spawned {
 }
 
 fn plan(handle: &Handle, buffer: usize) -> Plan<u8> {
-    let ring = (buffer > 0).then(|| Ring::new(buffer).unwrap());
+    let ring = (buffer > 0).then(|| Ring::new(buffer, None).unwrap());
     Plan::new(handle.clone(), "body".into(), Location::caller(), ring)
 }
 
