@@ -11,10 +11,29 @@ use syn::{Expr, Ident, Lit, Path, Token, UnOp, token};
 pub(crate) struct Args {
     cancellable: Option<Span>,
     buffer: Option<Expr>,
+    overflow: Option<Policy>,
+    overflow_key: Option<Ident>,
     name: Option<Expr>,
     krate: Option<Path>,
     unsure: bool,
     is_empty: bool,
+}
+
+/// What a full buffer drops.
+#[derive(Clone, Copy)]
+pub(crate) enum Policy {
+    DropOldest,
+    DropNewest,
+}
+
+impl Policy {
+    fn of(word: &str) -> Option<Self> {
+        match word {
+            DROP_OLDEST => Some(Self::DropOldest),
+            DROP_NEWEST => Some(Self::DropNewest),
+            _ => None,
+        }
+    }
 }
 
 impl Args {
@@ -25,6 +44,15 @@ impl Args {
 
     pub(crate) fn buffer(&self) -> Option<&Expr> {
         self.buffer.as_ref()
+    }
+
+    pub(crate) fn overflow(&self) -> Option<Policy> {
+        self.overflow
+    }
+
+    /// Where `overflow` is said, if it is; what it says may be wrong.
+    pub(crate) fn overflow_key(&self) -> Option<&Ident> {
+        self.overflow_key.as_ref()
     }
 
     pub(crate) fn name(&self) -> Option<&Expr> {
@@ -71,6 +99,9 @@ pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
 
 const CANCELLABLE: &str = "cancellable";
 const BUFFER: &str = "buffer";
+const OVERFLOW: &str = "overflow";
+const DROP_OLDEST: &str = "drop_oldest";
+const DROP_NEWEST: &str = "drop_newest";
 const NAME: &str = "name";
 const CRATE: &str = "crate";
 
@@ -89,6 +120,12 @@ const NUMBER_OF_ITEMS: Kind = Kind {
         Expr::Unary(negative) => !matches!(negative.op, UnOp::Neg(_)),
         _ => true,
     },
+};
+
+const POLICY: Kind = Kind {
+    what: "the word `drop_oldest` or `drop_newest`",
+    example: "overflow = drop_oldest",
+    accepts: |value| word(value).is_some(),
 };
 
 const TEXT: Kind = Kind {
@@ -125,6 +162,16 @@ fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::
             let items = value(input, &key, &NUMBER_OF_ITEMS, faults)?;
             set(&mut args.buffer, &key, items, faults);
         }
+        OVERFLOW => {
+            // What is wrong with it cannot have been meant as another option.
+            let faults = &mut |error| errors.push(error);
+            let policy = value(input, &key, &POLICY, faults)?;
+            let policy = policy.as_ref().and_then(word).and_then(|word| policy_of(word, faults));
+            if args.overflow_key.is_none() {
+                args.overflow = policy;
+            }
+            set(&mut args.overflow_key, &key, Some(key.clone()), faults);
+        }
         NAME => {
             let name = value(input, &key, &TEXT, faults)?;
             set(&mut args.name, &key, name, faults);
@@ -142,6 +189,26 @@ fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::
         }
     }
     Ok(())
+}
+
+/// The value of an option that is a single word.
+fn word(value: &Expr) -> Option<&Ident> {
+    match value {
+        Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => path.path.get_ident(),
+        // A macro's `$word`.
+        Expr::Group(group) => word(&group.expr),
+        _ => None,
+    }
+}
+
+/// Checks that a policy is one that there is.
+fn policy_of(word: &Ident, faults: &mut dyn FnMut(syn::Error)) -> Option<Policy> {
+    let name = word.to_string();
+    let policy = Policy::of(&name);
+    if policy.is_none() {
+        faults(errors::unknown_policy(word, nearest_of(&[DROP_OLDEST, DROP_NEWEST], &name)));
+    }
+    policy
 }
 
 /// Checks that an option is given once.
@@ -204,13 +271,16 @@ fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
 
 /// The option that `unknown` is most likely a misspelling of.
 fn nearest(unknown: &str) -> Option<&'static str> {
-    let options = [CANCELLABLE, BUFFER, NAME, CRATE];
+    nearest_of(&[CANCELLABLE, BUFFER, OVERFLOW, NAME, CRATE], unknown)
+}
+
+fn nearest_of(options: &[&'static str], unknown: &str) -> Option<&'static str> {
     if let Some(option) = options.iter().find(|option| unknown.len() > 2 && option.starts_with(unknown)) {
         return Some(option);
     }
     options
-        .into_iter()
-        .map(|option| (distance(unknown, option), option))
+        .iter()
+        .map(|&option| (distance(unknown, option), option))
         .filter(|&(distance, option)| distance <= option.len() / 3 + 1 && distance < option.len() - 1)
         .min()
         .map(|(_, option)| option)
@@ -246,12 +316,15 @@ mod tests {
     #[test]
     fn every_option_is_read_in_any_order() {
         let mut errors = Errors::default();
-        let args =
-            parse(quote!(name = "rows", crate = some::path, buffer = 2 * N, cancellable,), &mut errors);
+        let args = parse(
+            quote!(name = "rows", crate = some::path, overflow = drop_newest, buffer = 2 * N, cancellable,),
+            &mut errors,
+        );
         assert!(errors.is_empty());
         assert!(
             args.cancellable().is_some()
                 && args.buffer().is_some()
+                && matches!(args.overflow(), Some(Policy::DropNewest))
                 && args.name().is_some()
                 && args.krate().is_some()
         );
@@ -267,6 +340,8 @@ mod tests {
             cancellable = true,
             cancellable,
             name("x"),
+            overflow = drop_last,
+            overflow = "drop_newest",
             crate
         ));
         for part in [
@@ -276,6 +351,9 @@ mod tests {
             "takes no value",
             "`cancellable` is given twice",
             "after a `=`",
+            "no overflow policy `drop_last`",
+            "`overflow` takes the word",
+            "`overflow` is given twice",
             "`crate` needs a value",
         ] {
             assert!(found.contains(part), "{part} is not in {found}");
@@ -289,6 +367,7 @@ mod tests {
         assert_eq!(nearest("ca"), None);
         assert_eq!(nearest("buffers"), Some("buffer"));
         assert_eq!(nearest("krate"), Some("crate"));
+        assert_eq!(nearest("overflows"), Some("overflow"));
         assert_eq!(nearest("local"), None);
         assert_eq!(nearest(""), None);
     }

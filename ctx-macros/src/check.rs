@@ -14,8 +14,8 @@ use crate::parse::{Body, Function, Source};
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::{
-    Attribute, Expr, FnArg, GenericArgument, Generics, Ident, Pat, PatType, Path, PathArguments, Receiver,
-    ReceiverKind, ReturnType, Safety, Signature, Stmt, Token, Type, TypeParamBound, Visibility,
+    Attribute, Expr, FnArg, GenericArgument, Generics, Ident, Lit, Pat, PatType, Path, PathArguments,
+    Receiver, ReceiverKind, ReturnType, Safety, Signature, Stmt, Token, Type, TypeParamBound, Visibility,
 };
 
 /// A function that can be made into a generator.
@@ -124,6 +124,8 @@ pub(crate) struct Refused {
 pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     let Source { args, function: Function { mut attrs, vis, mut signature, body }, mut errors } = source;
 
+    overflow_has_buffer(&args, &mut errors);
+    buffer_has_room(&args, &mut errors);
     attribute_once(&mut attrs, &args, &mut errors);
     asynchronous(&signature, &mut errors);
     not_const(&signature, &mut errors);
@@ -184,6 +186,33 @@ fn arguments(inputs: impl IntoIterator<Item = FnArg>, context: Found) -> Vec<Arg
         FnArg::Typed(argument) => Argument::Value(argument),
     });
     arguments.collect()
+}
+
+// The options, together.
+
+/// Checks that there is something that can overflow. An option that was not understood may have been meant to say so.
+fn overflow_has_buffer(args: &Args, errors: &mut Errors) {
+    if let (Some(overflow), None, false) = (args.overflow_key(), args.buffer(), args.unsure()) {
+        errors.push(errors::overflow_without_buffer(overflow));
+    }
+}
+
+/// Checks that what can overflow is not nothing. What is no literal, the builder checks when it is called.
+fn buffer_has_room(args: &Args, errors: &mut Errors) {
+    if let (Some(_), Some(items)) = (args.overflow_key(), args.buffer()) {
+        if is_zero(items) {
+            errors.push(errors::overflow_without_room(items));
+        }
+    }
+}
+
+fn is_zero(value: &Expr) -> bool {
+    match value {
+        Expr::Lit(literal) => matches!(&literal.lit, Lit::Int(number) if number.base10_digits() == "0"),
+        Expr::Group(group) => is_zero(&group.expr),
+        Expr::Paren(paren) => is_zero(&paren.expr),
+        _ => false,
+    }
 }
 
 // What the attribute stands on.

@@ -4,6 +4,7 @@
 //! capture that is not `Send`), and has `mixed_site` hygiene: `co` is no variable that the body could meet. There is no
 //! `unsafe` among them.
 
+use crate::args::Policy;
 use crate::check::{Argument, Generator, Refused, owned};
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
@@ -53,6 +54,7 @@ pub(crate) fn generator(generator: &Generator) -> TokenStream {
     let body_attrs = generator.body_attrs();
     let name = name(generator, span);
     let buffer = generator.args().buffer().map(|items| quote_spanned!(span=> .buffer(#items)));
+    let overflow = generator.args().overflow().map(|policy| overflow(policy, &krate, span));
     let body = body(generator, &krate, span);
 
     // `co` is a borrow, so that a block that outlives the body cannot take it along. The braces around `$item` let go of
@@ -62,7 +64,7 @@ pub(crate) fn generator(generator: &Generator) -> TokenStream {
         #track_caller
         #vis #unsafety #fn_token #ident #generics(#(#parameters),*) -> #krate::Generator<#item> #where_clause {
             #(#body_attrs)*
-            #krate::Generator::builder().name(#name)#buffer.spawn::<#item, _, _>(#context, move |#child, co| async move {
+            #krate::Generator::builder().name(#name)#buffer #overflow.spawn::<#item, _, _>(#context, move |#child, co| async move {
                 #(#rebound)*
                 let co = &co;
                 macro_rules! yield_ {
@@ -89,6 +91,13 @@ fn name(generator: &Generator, span: Span) -> TokenStream {
     match generator.args().name() {
         Some(name) => name.to_token_stream(),
         None => LitStr::new(&generator.ident().unraw().to_string(), span).to_token_stream(),
+    }
+}
+
+fn overflow(policy: Policy, krate: &TokenStream, span: Span) -> TokenStream {
+    match policy {
+        Policy::DropOldest => quote_spanned!(span=> .overflow(#krate::Overflow::DropOldest)),
+        Policy::DropNewest => quote_spanned!(span=> .overflow(#krate::Overflow::DropNewest)),
     }
 }
 

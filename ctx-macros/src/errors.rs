@@ -11,7 +11,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::fmt::Display;
 use syn::ext::IdentExt;
-use syn::{Attribute, Error, FnArg, Ident, Pat, Receiver, ReceiverKind, Signature, Type};
+use syn::{Attribute, Error, Expr, FnArg, Ident, Pat, Receiver, ReceiverKind, Signature, Type};
 
 /// The mistakes found so far; a function with several of them hears of all at once.
 #[derive(Debug, Default)]
@@ -246,7 +246,8 @@ fn owned_instead(ty: &Type) -> String {
 // The options.
 
 /// The options that there are, as the messages list them.
-const OPTIONS: &str = "`cancellable`, `buffer = N`, `name = \"…\"` and `crate = path`";
+const OPTIONS: &str =
+    "`cancellable`, `buffer = N`, `overflow = drop_oldest`, `name = \"…\"` and `crate = path`";
 
 pub(crate) fn not_an_option(found: &dyn ToTokens) -> Error {
     at(found, "this is not an option of `#[generator]`", format!("the options are {OPTIONS}"))
@@ -278,6 +279,25 @@ pub(crate) fn option_in_parentheses(arguments: &dyn ToTokens, key: &Ident, examp
 
 pub(crate) fn ill_typed_option(value: &dyn ToTokens, key: &Ident, what: &str, example: &str) -> Error {
     at(value, format!("`{key}` takes {what}"), format!("write it as in `{example}`"))
+}
+
+pub(crate) fn unknown_policy(word: &Ident, nearest: Option<&str>) -> Error {
+    let message = format!("there is no overflow policy `{word}`");
+    let policies = "the policies are `drop_oldest` and `drop_newest`";
+    match nearest {
+        Some(nearest) => at(word, message, format!("write `{nearest}` ({policies})")),
+        None => at(word, message, policies),
+    }
+}
+
+pub(crate) fn overflow_without_buffer(overflow: &Ident) -> Error {
+    let message = "`overflow` says what a full buffer drops, and there is no buffer";
+    at(overflow, message, "add a buffer, as in `buffer = 16`, or remove `overflow`")
+}
+
+pub(crate) fn overflow_without_room(items: &Expr) -> Error {
+    let message = "`overflow` says what a full buffer drops, and this one has no room for anything";
+    at(items, message, "write `buffer = 1` or more, or remove `overflow`")
 }
 
 // The body.

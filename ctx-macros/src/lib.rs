@@ -32,10 +32,13 @@ use proc_macro2::TokenStream;
 /// | --- | --- | --- |
 /// | `cancellable` | the function takes a context, which ends the generator | only the handle ends it |
 /// | `buffer = N` | the body may be `N` items ahead of its consumer, and starts at once | 0: nothing runs ahead |
+/// | `overflow = drop_oldest` or `drop_newest` | a yield that finds the buffer full drops the oldest item in it, or its own, and goes on | it waits for room |
 /// | `name = "…"` | what reports call it | the function's name |
 /// | `crate = path` | where `ctx-runtime` is, if it was renamed or is re-exported | `::ctx_runtime` |
 ///
-/// `N` and the name may be any expression, also one of the arguments.
+/// `N` and the name may be any expression, also one of the arguments. `overflow` needs a `buffer`; what it drops is counted by
+/// the handle's `dropped()`, and the rest arrives in order. With `buffer = 1, overflow = drop_oldest` a consumer that is slow gets the
+/// latest item.
 ///
 /// # The context
 ///
@@ -59,8 +62,8 @@ use proc_macro2::TokenStream;
 ///
 /// # Panics
 ///
-/// The function that it makes panics, at the caller's line, outside a tokio runtime, and if there is no memory for the
-/// buffer.
+/// The function that it makes panics, at the caller's line, outside a tokio runtime, if there is no memory for the
+/// buffer, and if with `overflow` the buffer is 0 after all.
 ///
 /// # Examples
 ///
@@ -110,6 +113,31 @@ use proc_macro2::TokenStream;
 /// assert_eq!(numbers.next().await, Some(Ok(1)));
 /// assert!(numbers.next().await.is_some_and(|second| second.is_err()));
 /// assert_eq!(numbers.next().await, None);
+/// # }
+/// ```
+///
+/// Readings of which a consumer that comes by now and then wants the latest:
+///
+/// ```
+/// use ctx_runtime::generator;
+/// use std::time::Duration;
+/// use tokio::time::{interval, sleep};
+///
+/// #[generator(buffer = 1, overflow = drop_oldest)]
+/// async fn seconds() -> u32 {
+///     let mut clock = interval(Duration::from_secs(1));
+///     for second in 0.. {
+///         clock.tick().await;
+///         yield_!(second);
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let mut seconds = seconds();
+/// sleep(Duration::from_millis(9_500)).await;
+/// assert_eq!(seconds.next().await, Some(9));
+/// assert_eq!(seconds.dropped(), 9);
 /// # }
 /// ```
 ///
@@ -242,8 +270,24 @@ mod tests {
     }
 
     #[test]
+    fn two_mistakes_in_one_policy_are_both_reported() {
+        let messages = |args: &str| {
+            let function = "async fn rows() -> u8 { yield_!(1); }".parse().unwrap();
+            expand(args.parse().unwrap(), function).to_string()
+        };
+        let found = messages("buffer = 0, overflow = drop_last");
+        assert!(found.contains("no overflow policy `drop_last`") && found.contains("has no room"), "{found}");
+        let found = messages("overflow = drop_last");
+        assert!(found.contains("no overflow policy `drop_last`") && found.contains("no buffer"), "{found}");
+        // What may have been meant as the buffer is reported, and nothing because of it.
+        for args in ["bufer = 4, overflow = drop_oldest", "buffer = \"4\", overflow = drop_oldest"] {
+            assert_eq!(messages(args).matches("compile_error").count(), 1, "{args}");
+        }
+    }
+
+    #[test]
     fn whatever_is_missing_there_is_an_expansion() {
-        let args = r#"cancellable, buffer = 2 * N, name = "rows", crate = a::b"#;
+        let args = r#"cancellable, buffer = 2 * N, overflow = drop_newest, name = "rows", crate = a::b"#;
         let (args, function): (TokenStream, TokenStream) = (args.parse().unwrap(), FUNCTION.parse().unwrap());
         for args in with_one_less(args.clone()) {
             assert!(!expand(args, function.clone()).is_empty());
