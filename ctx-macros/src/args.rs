@@ -203,10 +203,9 @@ fn word(value: &Expr) -> Option<&Ident> {
 
 /// Checks that a policy is one that there is.
 fn policy_of(word: &Ident, faults: &mut dyn FnMut(syn::Error)) -> Option<Policy> {
-    let name = word.to_string();
-    let policy = Policy::of(&name);
+    let policy = Policy::of(&word.to_string());
     if policy.is_none() {
-        faults(errors::unknown_policy(word, nearest_of(&[DROP_OLDEST, DROP_NEWEST], &name)));
+        faults(errors::unknown_policy(word));
     }
     policy
 }
@@ -271,16 +270,13 @@ fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
 
 /// The option that `unknown` is most likely a misspelling of.
 fn nearest(unknown: &str) -> Option<&'static str> {
-    nearest_of(&[CANCELLABLE, BUFFER, OVERFLOW, NAME, CRATE], unknown)
-}
-
-fn nearest_of(options: &[&'static str], unknown: &str) -> Option<&'static str> {
+    let options = [CANCELLABLE, BUFFER, OVERFLOW, NAME, CRATE];
     if let Some(option) = options.iter().find(|option| unknown.len() > 2 && option.starts_with(unknown)) {
         return Some(option);
     }
     options
-        .iter()
-        .map(|&option| (distance(unknown, option), option))
+        .into_iter()
+        .map(|option| (distance(unknown, option), option))
         .filter(|&(distance, option)| distance <= option.len() / 3 + 1 && distance < option.len() - 1)
         .min()
         .map(|(_, option)| option)

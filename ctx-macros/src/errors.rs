@@ -281,13 +281,9 @@ pub(crate) fn ill_typed_option(value: &dyn ToTokens, key: &Ident, what: &str, ex
     at(value, format!("`{key}` takes {what}"), format!("write it as in `{example}`"))
 }
 
-pub(crate) fn unknown_policy(word: &Ident, nearest: Option<&str>) -> Error {
+pub(crate) fn unknown_policy(word: &Ident) -> Error {
     let message = format!("there is no overflow policy `{word}`");
-    let policies = "the policies are `drop_oldest` and `drop_newest`";
-    match nearest {
-        Some(nearest) => at(word, message, format!("write `{nearest}` ({policies})")),
-        None => at(word, message, policies),
-    }
+    at(word, message, "write `drop_oldest` or `drop_newest`")
 }
 
 pub(crate) fn overflow_without_buffer(overflow: &Ident) -> Error {
