@@ -686,6 +686,24 @@ async fn a_consumer_without_a_budget_gets_its_items_from_a_body_in_a_tight_loop(
     }
 }
 
+/// A yield does not wait for room, whoever polls it, and whoever polls the body: here it is polled until it is over, by a `block_on`, in
+/// a body that its consumer polls.
+#[tokio::test]
+async fn a_yield_that_is_polled_again_at_once_goes_on() {
+    for policy in POLICIES {
+        let mut numbers = Generator::builder().buffer(2).overflow(policy).spawn(
+            &Context::background(),
+            |_, co| async move {
+                for n in 0..10 {
+                    futures_executor::block_on(co.yield_(n));
+                }
+            },
+        );
+        assert_eq!(numbers.by_ref().collect::<Vec<_>>().await, kept(2, policy, 10));
+        assert_eq!(numbers.dropped(), 8);
+    }
+}
+
 /// G10: a consumer in a tight loop beside such a body gives way.
 #[tokio::test]
 async fn a_consumer_in_a_tight_loop_gives_way() {

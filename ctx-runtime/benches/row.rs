@@ -14,6 +14,8 @@ pub(crate) enum Peer {
     KanalAlone,
     Flume,
     AsyncChannel,
+    /// tokio's, whose receiver loses the oldest items when it lags behind.
+    Broadcast,
     AsyncStream,
     AsynkStrim,
     Unfold,
@@ -21,6 +23,8 @@ pub(crate) enum Peer {
     Ahead,
     /// Ctx itself, below a context that cannot be cancelled.
     Background,
+    /// Ctx itself, with a yield that waits for room.
+    Waiting,
     /// Ctx itself, where there is less of everything.
     Small,
     /// The bare operation that the work cannot do without.
@@ -38,11 +42,13 @@ impl Peer {
             Self::KanalAlone => "kanal alone",
             Self::Flume => "flume",
             Self::AsyncChannel => "async-channel",
+            Self::Broadcast => "tokio `broadcast`",
             Self::AsyncStream => "async-stream",
             Self::AsynkStrim => "asynk-strim",
             Self::Unfold => "`unfold`",
             Self::Ahead => "with `buffer = 1`",
             Self::Background => "not cancellable",
+            Self::Waiting => "without a policy",
             Self::Small => "small",
             Self::Bare => "bare",
         }

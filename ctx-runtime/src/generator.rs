@@ -222,9 +222,8 @@ impl<T> Generator<T> {
 
     /// Returns how many items its [overflow policy](Overflow) has dropped so far; without one, 0.
     ///
-    /// When an item is taken, all that were dropped before it are counted: so the items taken and this number make up what was
-    /// yielded up to there. What is dropped with the handle, or was refused after a stop, is not counted. The number is a `u64`, as a body
-    /// that waits for nothing would have a `usize` of 32 bits overflow within a minute.
+    /// When an item is taken, all that were dropped before it are counted. What is dropped with the handle, or was refused after a
+    /// stop, is not. The number is a `u64`: a body that waits for nothing would have a `usize` of 32 bits overflow within a minute.
     ///
     /// # Examples
     ///

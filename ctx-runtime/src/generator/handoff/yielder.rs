@@ -272,7 +272,11 @@ impl<T> Yield<'_, T> {
         let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
         // SAFETY: as above.
         let waits = branched || !unsafe { block.has_room() };
-        if waits || self.leaves_it_at_that(cx) || self.gives_way(cx).is_pending() {
+        if !waits && self.leaves_it_at_that(cx) {
+            self.state = State::Offered(self.join(cx), item);
+            return Poll::Pending;
+        }
+        if waits || self.gives_way(cx).is_pending() {
             return self.queue_up(cx, item);
         }
         // SAFETY: as above; who does not give way has run nobody else's code since the look for room.
@@ -283,12 +287,20 @@ impl<T> Yield<'_, T> {
     }
 
     /// Whether the consumer polls this body, and has what it came for: a policy would drop more under its eyes, and a body that
-    /// waits for nothing would not let it go. Then the yield goes on at the next poll, which it asks for itself.
+    /// waits for nothing would not let it go. Then the yield goes on at its next poll, which it asks for itself.
+    ///
+    /// Once in a poll of the body: who polls the yield again before that is over, as a `block_on` does, is not kept waiting.
     fn leaves_it_at_that(&self, cx: &task::Context<'_>) -> bool {
         let block: &Shared<T> = self.block;
+        let is_full = || block.ring.as_deref().is_some_and(Ring::is_full);
         // SAFETY: RUNNING, by `poll`.
-        let is_helped = unsafe { block.head.with_turn(|turn| turn.is_helped) };
-        let enough = is_helped && block.ring.as_deref().is_some_and(Ring::is_full);
+        let enough = unsafe {
+            block.head.with_turn(|turn| {
+                let enough = turn.is_helped && is_full();
+                turn.is_helped &= !enough;
+                enough
+            })
+        };
         if enough {
             // A waker that panics was reported by the panic hook, and must not cost the yield its place.
             quietly(|| cx.waker().wake_by_ref());
@@ -313,11 +325,18 @@ impl<T> Yield<'_, T> {
     #[cold]
     #[inline(never)]
     fn queue_up(&mut self, cx: &mut task::Context<'_>, item: T) -> Poll<()> {
+        let ticket = self.join(cx);
+        self.wait_for_turn(cx, ticket, item)
+    }
+
+    /// Joins the queue.
+    #[cold]
+    fn join(&self, cx: &task::Context<'_>) -> Ticket {
         let block: &Shared<T> = self.block;
         let ticket = block.join_queue(foreign(Head::this(self.block.node()), cx.waker()));
         // SAFETY: RUNNING, by `poll`.
         unsafe { block.head.with_turn(|turn| turn.branched = true) };
-        self.wait_for_turn(cx, ticket, item)
+        ticket
     }
 
     /// Accepts the item. Returns what an overflow policy drops for want of room.
