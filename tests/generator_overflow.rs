@@ -796,43 +796,37 @@ async fn a_policy_without_a_buffer_panics_at_the_callers_line_and_says_what_to_d
 
 // By chance.
 
-/// Each item is delivered once, or counted once, and dropped once, whatever the two threads are at.
+/// Each item is delivered once, or counted once, and dropped once, whatever the two threads are at. The consumer is a task, which may
+/// run the body itself, or a thread, which may not.
 #[test]
 fn in_a_storm_every_item_is_delivered_or_counted() {
-    const ITEMS: u64 = 50_000;
+    const ITEMS: u64 = 30_000;
     let runtime = multi_thread();
     for policy in POLICIES {
-        for buffer in [1, 2, 3, 64] {
-            for many in [1, 5] {
+        for (buffer, many) in [(1, 1), (2, 5), (3, 1), (64, 5)] {
+            for is_task in [true, false] {
+                let inside = runtime.enter();
                 let drops = Tally::new();
-                let (mut taken, dropped) = runtime.block_on(async {
-                    let mut items =
-                        Generator::builder().buffer(buffer).overflow(policy).spawn(&Context::background(), {
-                            let drops = drops.clone();
-                            |_, co| async move {
-                                for n in 0..ITEMS {
-                                    co.yield_((n, drops.on_drop())).await;
-                                    if n % 1_000 == 999 {
-                                        tokio::task::yield_now().await;
-                                    }
+                let items =
+                    Generator::builder().buffer(buffer).overflow(policy).spawn(&Context::background(), {
+                        let drops = drops.clone();
+                        |_, co| async move {
+                            for n in 0..ITEMS {
+                                co.yield_((n, drops.on_drop())).await;
+                                if n % 1_000 == 999 {
+                                    tokio::task::yield_now().await;
                                 }
-                            }
-                        });
-                    let consumer = tokio::spawn(async move {
-                        let (mut taken, mut some) = (Vec::new(), Vec::new());
-                        while items.next_many(&mut some, many).await > 0 {
-                            for (n, _guard) in some.drain(..) {
-                                if policy == Overflow::DropOldest {
-                                    let before = items.dropped() + taken.len() as u64;
-                                    assert!(before >= n, "all that were dropped before {n} are counted");
-                                }
-                                taken.push(n);
                             }
                         }
-                        (taken, items.dropped())
                     });
-                    within("the consumer", consumer).await.unwrap()
-                });
+                drop(inside);
+                let consumer = take_all(items, policy, many);
+                let (mut taken, dropped) = if is_task {
+                    let task = runtime.spawn(consumer);
+                    runtime.block_on(within("the consumer", task)).unwrap()
+                } else {
+                    futures_executor::block_on(consumer)
+                };
                 assert_eq!(taken.len() as u64 + dropped, ITEMS, "{policy:?}, buffer {buffer}");
                 assert_eq!(drops.count() as u64, ITEMS);
                 assert!(taken.is_sorted_by(|a, b| a < b), "once and in order");
@@ -844,6 +838,20 @@ fn in_a_storm_every_item_is_delivered_or_counted() {
             }
         }
     }
+}
+
+/// What arrives, and how many were dropped.
+async fn take_all<G>(mut items: Generator<(u64, G)>, policy: Overflow, many: usize) -> (Vec<u64>, u64) {
+    let (mut taken, mut some) = (Vec::new(), Vec::new());
+    while items.next_many(&mut some, many).await > 0 {
+        if policy == Overflow::DropOldest {
+            let (first, _) = some[0];
+            let before = items.dropped() + taken.len() as u64;
+            assert!(before >= first, "all that were dropped before {first} are counted");
+        }
+        taken.extend(some.drain(..).map(|(n, _guard)| n));
+    }
+    (taken, items.dropped())
 }
 
 /// The same where the consumer goes away in the middle.
