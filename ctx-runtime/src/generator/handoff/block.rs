@@ -43,6 +43,7 @@ pub(super) struct Head {
 }
 
 /// What goes with RUNNING.
+#[allow(clippy::struct_excessive_bools, reason = "none of them says anything of another")]
 pub(super) struct Turn {
     /// How many items were accepted, in all; it wraps.
     pub(super) accepted: u32,

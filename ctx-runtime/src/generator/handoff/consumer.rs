@@ -456,7 +456,7 @@ impl<T> Consumer<T> {
     #[inline]
     unsafe fn pop(&self, ring: &Ring<T>) -> Option<T> {
         let ring = match ring {
-            Ring::Unlocked(ring, _) => ring,
+            Ring::Unlocked(ring) => ring,
             Ring::Locked(ring) => return ring.pop(),
         };
         // SAFETY: there is one consumer, and the caller has it to itself.

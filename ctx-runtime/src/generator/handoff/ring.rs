@@ -18,9 +18,9 @@ use crate::generator::overflow::Overflow;
 use crate::loom::atomic::{AtomicU64, Ordering};
 use std::collections::TryReserveError;
 
+#[allow(clippy::large_enum_variant, reason = "boxed as a whole, and the larger one is the rule")]
 pub(in crate::generator) enum Ring<T> {
-    /// With a count of what was dropped if a yield drops its item for want of room; else it waits.
-    Unlocked(Unlocked<T>, Option<AtomicU64>),
+    Unlocked(Unlocked<T>),
     Locked(Locked<T>),
 }
 
@@ -36,8 +36,8 @@ impl<T> Ring<T> {
     ) -> Result<Box<Self>, TryReserveError> {
         let items = items.max(1);
         let ring = match overflow {
-            None => Self::Unlocked(Unlocked::new(items)?, None),
-            Some(Overflow::DropNewest) => Self::Unlocked(Unlocked::new(items)?, Some(AtomicU64::new(0))),
+            None => Self::Unlocked(Unlocked::new(items, None)?),
+            Some(Overflow::DropNewest) => Self::Unlocked(Unlocked::new(items, Some(AtomicU64::new(0)))?),
             Some(Overflow::DropOldest) => Self::Locked(Locked::new(items)?),
         };
         Ok(Box::new(ring))
@@ -45,7 +45,7 @@ impl<T> Ring<T> {
 
     pub(super) fn capacity(&self) -> usize {
         match self {
-            Self::Unlocked(ring, _) => ring.capacity(),
+            Self::Unlocked(ring) => ring.capacity(),
             Self::Locked(ring) => ring.capacity(),
         }
     }
@@ -53,9 +53,10 @@ impl<T> Ring<T> {
     /// How many items the policy has dropped.
     pub(super) fn dropped(&self) -> u64 {
         match self {
-            Self::Unlocked(_, None) => 0,
             // Relaxed: what was dropped before an item that was taken is seen by the Acquire with which that was.
-            Self::Unlocked(_, Some(dropped)) => dropped.load(Ordering::Relaxed),
+            Self::Unlocked(ring) => {
+                ring.dropped.as_ref().map_or(0, |dropped| dropped.load(Ordering::Relaxed))
+            }
             Self::Locked(ring) => ring.dropped(),
         }
     }
@@ -68,7 +69,7 @@ impl<T> Ring<T> {
     pub(super) unsafe fn accepts(&self) -> bool {
         match self {
             // SAFETY: by the caller's word.
-            Self::Unlocked(ring, dropped) => dropped.is_some() || unsafe { ring.has_room() },
+            Self::Unlocked(ring) => ring.dropped.is_some() || unsafe { ring.has_room() },
             Self::Locked(_) => true,
         }
     }
@@ -80,8 +81,8 @@ impl<T> Ring<T> {
     /// The caller is the only one at the body's end, `accepts` has said yes, and nothing was pushed since.
     pub(super) unsafe fn push(&self, item: T) -> Option<T> {
         match self {
-            Self::Unlocked(ring, dropped) => {
-                if let Some(dropped) = dropped {
+            Self::Unlocked(ring) => {
+                if let Some(dropped) = &ring.dropped {
                     // SAFETY: by the caller's word.
                     if !unsafe { ring.has_room() } {
                         count(dropped);
@@ -104,14 +105,14 @@ impl<T> Ring<T> {
     pub(super) unsafe fn pop(&self) -> Option<T> {
         match self {
             // SAFETY: by the caller's word.
-            Self::Unlocked(ring, _) => unsafe { ring.pop() },
+            Self::Unlocked(ring) => unsafe { ring.pop() },
             Self::Locked(ring) => ring.pop(),
         }
     }
 
     fn len(&self) -> usize {
         match self {
-            Self::Unlocked(ring, _) => ring.len(),
+            Self::Unlocked(ring) => ring.len(),
             Self::Locked(ring) => ring.len(),
         }
     }
@@ -131,4 +132,12 @@ impl<T> Ring<T> {
 fn count(dropped: &AtomicU64) {
     // Relaxed: what makes the next item visible makes this so.
     dropped.store(dropped.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// It is as large as the larger one alone: which it is, is said where that has a value to spare.
+#[cfg(all(test, not(loom), target_pointer_width = "64"))]
+#[test]
+fn a_ring_is_no_larger_for_being_one_of_two() {
+    assert_eq!(size_of::<Ring<u8>>(), size_of::<Unlocked<u8>>());
+    assert_eq!(size_of::<Ring<u8>>(), 384);
 }

@@ -250,7 +250,7 @@ impl<T> Yield<'_, T> {
         let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
         let ring = match block.ring.as_deref() {
             // SAFETY: as above; whoever has RUNNING is alone at the body's end.
-            Some(Ring::Unlocked(ring, _)) if !branched && unsafe { ring.has_room() } => ring,
+            Some(Ring::Unlocked(ring)) if !branched && unsafe { ring.has_room() } => ring,
             _ => return self.offer_to_policy(cx, item),
         };
         if self.gives_way(cx).is_pending() {

@@ -8,7 +8,7 @@
 //! put something in, looks for that with a read-modify-write, too, after. One of the two comes second and sees what the other did.
 
 use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::collections::TryReserveError;
 use std::mem::MaybeUninit;
 
@@ -18,6 +18,8 @@ pub(in crate::generator) struct Unlocked<T> {
     put: End,
     /// The consumer's end: items that were taken out.
     taken: End,
+    /// How many items were not put in for want of room, by yields that do not wait for it. `None`: they wait.
+    pub(super) dropped: Option<AtomicU64>,
 }
 
 /// On cache lines of its own.
@@ -54,7 +56,7 @@ impl<T> Unlocked<T> {
     /// # Errors
     ///
     /// If there is no memory for it.
-    pub(super) fn new(items: usize) -> Result<Self, TryReserveError> {
+    pub(super) fn new(items: usize, dropped: Option<AtomicU64>) -> Result<Self, TryReserveError> {
         let mut places = Vec::new();
         places.try_reserve_exact(items)?;
         #[cfg(not(all(test, loom)))]
@@ -64,7 +66,7 @@ impl<T> Unlocked<T> {
         }
         #[cfg(all(test, loom))]
         places.extend((0..items).map(|_| UnsafeCell::new(MaybeUninit::uninit())));
-        Ok(Self { places, put: End::new(), taken: End::new() })
+        Ok(Self { places, put: End::new(), taken: End::new(), dropped })
     }
 
     pub(super) fn capacity(&self) -> usize {
