@@ -98,7 +98,8 @@
 //! # The budget
 //!
 //! The consumer asks for tokio's cooperative budget at each sixteenth item, a body with a buffer at each thirty-second (G10): at each, it
-//! would cost a third of an item. A body without a buffer gives way to its caller at each yield. What a body that is polled by its
+//! would cost a third of an item. A body that an overflow policy lets run on asks at each item that is dropped, so that there are some
+//! hundred of those between two turns of a consumer on the same thread, and not some thousands. A body without a buffer gives way to its caller at each yield. What a body that is polled by its
 //! consumer takes from the budget is its consumer's.
 //!
 //! # What an item costs

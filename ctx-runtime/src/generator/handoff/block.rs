@@ -45,7 +45,8 @@ pub(super) struct Head {
 /// What goes with RUNNING.
 #[allow(clippy::struct_excessive_bools, reason = "none of them says anything of another")]
 pub(super) struct Turn {
-    /// How many items were accepted, in all; it wraps.
+    /// How many items were accepted, in all; it wraps. With a ring, how much of the budget they were worth: one for which another was
+    /// dropped counts for several.
     pub(super) accepted: u32,
     /// What the slot is for just now; without a ring.
     pub(super) slot: Slot,

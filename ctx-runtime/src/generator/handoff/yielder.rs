@@ -179,17 +179,17 @@ impl<T> Shared<T> {
         unsafe { self.head.with_turn(|turn| turn.slot == Slot::Wanted) }
     }
 
-    /// Says that an item was put into the ring.
+    /// Says that an item was put into the ring. It uses up what is left of `step` items, a power of two.
     ///
     /// # Safety
     ///
     /// The caller has RUNNING.
     #[inline]
-    unsafe fn has_put(&self) {
+    unsafe fn has_put(&self, step: u32) {
         // SAFETY: by the caller's word.
         unsafe {
             self.head.with_turn(|turn| {
-                turn.accepted = turn.accepted.wrapping_add(1);
+                turn.accepted = turn.accepted.wrapping_add(step) & !(step - 1);
                 turn.has_put = true;
             });
         }
@@ -260,7 +260,7 @@ impl<T> Yield<'_, T> {
         // SAFETY: as above; who does not give way has run nobody else's code since the look for room.
         unsafe { ring.push(item) };
         // SAFETY: RUNNING, by `poll`.
-        unsafe { block.has_put() };
+        unsafe { block.has_put(1) };
         Poll::Ready(())
     }
 
@@ -354,8 +354,10 @@ impl<T> Yield<'_, T> {
         };
         // SAFETY: by the caller's word; whoever has RUNNING is alone at the body's end.
         let dropped = unsafe { ring.push(item) };
+        // One that was yielded in vain takes a unit of the budget: a body that is so far ahead is to let its consumer have a turn.
+        let step = if dropped.is_some() { ITEMS_PER_UNIT } else { 1 };
         // SAFETY: RUNNING, by the caller's word.
-        unsafe { block.has_put() };
+        unsafe { block.has_put(step) };
         (Poll::Ready(()), dropped)
     }
 
@@ -409,6 +411,8 @@ impl<T> Yield<'_, T> {
         let mut waker = foreign(this, cx.waker());
         // SAFETY: RUNNING, by `poll`.
         let has_room = unsafe { block.has_room_or_says() }
+            // Those behind are told when it is their turn. Were they to give way, too, each would be woken for each turn.
+            && block.is_first(ticket)
             && !self.leaves_it_at_that(cx)
             && self.gives_way(cx).is_ready();
         let (is_last, _left) = match block.take_turn(ticket, has_room, &mut waker) {
