@@ -67,9 +67,9 @@ mod raw {
         unsafe fn clone(acts: *const ()) -> RawWaker {
             let acts = acts.cast::<Self>();
             // SAFETY: made by `Arc::into_raw`, and counted for the waker that is cloned.
-            unsafe { Arc::increment_strong_count(acts) };
-            // SAFETY: as above.
             unsafe { ((*acts).cloned)() };
+            // SAFETY: as above.
+            unsafe { Arc::increment_strong_count(acts) };
             RawWaker::new(acts.cast(), &Self::CALLS)
         }
 

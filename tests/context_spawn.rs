@@ -204,7 +204,7 @@ fn a_cancel_drops_the_future_where_it_waits() {
                 }
             })
         };
-        let tasks = runtime.block_on(async {
+        let (tasks, _never) = runtime.block_on(async {
             let (never, nothing) = oneshot::channel::<()>();
             let guards = [guard(), guard(), guard(), guard()];
             let [at_nothing, at_a_timer, at_a_channel, at_a_task] = guards;
@@ -228,8 +228,7 @@ fn a_cancel_drops_the_future_where_it_waits() {
                 }),
             ];
             settle().await;
-            std::mem::forget(never);
-            tasks
+            (tasks, never)
         });
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -869,8 +868,6 @@ fn a_task_ends_while_the_waker_of_its_handle_is_dropped() {
             }
         });
         assert!(poll_once(pin!(&mut task), &waker).is_pending());
-        // What is in the slot is the last one.
-        std::mem::forget(waker);
         if is_replaced {
             let _ = poll_once(pin!(&mut task), &Wakes::new().1);
             assert!(matches!(poll_once(pin!(&mut task), &Wakes::new().1), Poll::Ready(Ok(Ok(7)))));

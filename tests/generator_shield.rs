@@ -551,7 +551,6 @@ fn a_section_that_is_dropped_elsewhere_lets_the_generator_end() {
         Generator::builder().spawn(&ctx, |_, co: Yielder<u8>| async move {
             let _guard = guard;
             let _looks = on_drop(move || (0..looks.count()).for_each(|_| ticks.tick()));
-            let co: &'static Yielder<u8> = Box::leak(Box::new(co));
             let slow = on_drop(move || {
                 // Long enough for another thread to end the generator, if it may.
                 for _ in 0..1000 {
@@ -559,10 +558,13 @@ fn a_section_that_is_dropped_elsewhere_lets_the_generator_end() {
                 }
                 section_gone.tick();
             });
-            let mut section: BoxFuture<'static, ()> = Box::pin(co.shield(async move {
-                let _slow = slow;
-                pending::<()>().await;
-            }));
+            let mut section: BoxFuture<'static, ()> = Box::pin(async move {
+                co.shield(async move {
+                    let _slow = slow;
+                    pending::<()>().await;
+                })
+                .await;
+            });
             std::future::poll_fn(|cx| Poll::Ready(section.as_mut().poll(cx).is_pending())).await;
             hand_out.send(section).unwrap();
             pending::<()>().await;
@@ -590,8 +592,7 @@ fn a_section_that_is_dropped_elsewhere_while_a_cancel_comes_lets_the_generator_e
         let out = Arc::clone(&slot);
         let mut generator = runtime.block_on(async {
             Generator::builder().spawn(&ctx, |_, co: Yielder<u8>| async move {
-                let co: &'static Yielder<u8> = Box::leak(Box::new(co));
-                let mut section: BoxFuture<'static, ()> = Box::pin(co.shield(pending()));
+                let mut section: BoxFuture<'static, ()> = Box::pin(async move { co.shield(pending()).await });
                 std::future::poll_fn(|cx| Poll::Ready(section.as_mut().poll(cx).is_pending())).await;
                 *out.lock().unwrap() = Some(section);
                 pending::<()>().await;

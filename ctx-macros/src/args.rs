@@ -15,6 +15,8 @@ pub(crate) struct Args {
     inline: Option<Ident>,
     blocking: Option<Ident>,
     buffer: Option<(Ident, Expr)>,
+    overflow: Option<Policy>,
+    overflow_key: Option<Ident>,
     name: Option<(Ident, Expr)>,
     grace: Option<(Ident, Expr)>,
     krate: Option<Path>,
@@ -33,6 +35,23 @@ pub(crate) enum Kind {
     Inline,
     /// On a thread of its own.
     Blocking,
+}
+
+/// What a full buffer drops.
+#[derive(Clone, Copy)]
+pub(crate) enum Policy {
+    DropOldest,
+    DropNewest,
+}
+
+impl Policy {
+    fn of(word: &str) -> Option<Self> {
+        match word {
+            DROP_OLDEST => Some(Self::DropOldest),
+            DROP_NEWEST => Some(Self::DropNewest),
+            _ => None,
+        }
+    }
 }
 
 impl Args {
@@ -75,6 +94,15 @@ impl Args {
         self.buffer.as_ref().map(|(_, items)| items)
     }
 
+    pub(crate) fn overflow(&self) -> Option<Policy> {
+        self.overflow
+    }
+
+    /// Where `overflow` is said, if it is; what it says may be wrong.
+    pub(crate) fn overflow_key(&self) -> Option<&Ident> {
+        self.overflow_key.as_ref()
+    }
+
     pub(crate) fn name(&self) -> Option<&Expr> {
         self.name.as_ref().map(|(_, name)| name)
     }
@@ -100,7 +128,10 @@ impl Args {
 
     /// Whether the option `inline` could be added.
     pub(crate) fn may_be_inline(&self) -> bool {
-        let without = self.buffer.is_none() && self.name.is_none() && self.grace.is_none();
+        let without = self.buffer.is_none()
+            && self.overflow_key.is_none()
+            && self.name.is_none()
+            && self.grace.is_none();
         without && self.kind() == Kind::Spawned
     }
 
@@ -160,6 +191,9 @@ const LOCAL: &str = "local";
 const INLINE: &str = "inline";
 const BLOCKING: &str = "blocking";
 const BUFFER: &str = "buffer";
+const OVERFLOW: &str = "overflow";
+const DROP_OLDEST: &str = "drop_oldest";
+const DROP_NEWEST: &str = "drop_newest";
 const NAME: &str = "name";
 const GRACE: &str = "grace";
 const CRATE: &str = "crate";
@@ -179,6 +213,12 @@ const NUMBER_OF_ITEMS: Takes = Takes {
         Expr::Unary(negative) => !matches!(negative.op, UnOp::Neg(_)),
         _ => true,
     },
+};
+
+const POLICY: Takes = Takes {
+    what: "the word `drop_oldest` or `drop_newest`",
+    example: "overflow = drop_oldest",
+    accepts: |value| word(value).is_some(),
 };
 
 const TEXT: Takes = Takes {
@@ -236,6 +276,16 @@ fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::
             let items = value(input, &key, &NUMBER_OF_ITEMS, faults)?;
             set(&mut args.buffer, &key, items.map(|items| (key.clone(), items)), faults);
         }
+        OVERFLOW => {
+            // What is wrong with it cannot have been meant as another option.
+            let faults = &mut |error| errors.push(error);
+            let policy = value(input, &key, &POLICY, faults)?;
+            let policy = policy.as_ref().and_then(word).and_then(|word| policy_of(word, faults));
+            if args.overflow_key.is_none() {
+                args.overflow = policy;
+            }
+            set(&mut args.overflow_key, &key, Some(key.clone()), faults);
+        }
         NAME => {
             let name = value(input, &key, &TEXT, faults)?;
             set(&mut args.name, &key, name.map(|name| (key.clone(), name)), faults);
@@ -265,6 +315,25 @@ fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::
         }
     }
     Ok(())
+}
+
+/// The value of an option that is a single word.
+fn word(value: &Expr) -> Option<&Ident> {
+    match value {
+        Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => path.path.get_ident(),
+        // A macro's `$word`.
+        Expr::Group(group) => word(&group.expr),
+        _ => None,
+    }
+}
+
+/// Checks that a policy is one that there is.
+fn policy_of(word: &Ident, faults: &mut dyn FnMut(syn::Error)) -> Option<Policy> {
+    let policy = Policy::of(&word.to_string());
+    if policy.is_none() {
+        faults(errors::unknown_policy(word));
+    }
+    policy
 }
 
 /// Checks that an option is given once.
@@ -335,7 +404,7 @@ fn has(tokens: TokenStream, name: &Ident) -> bool {
 
 /// The option that `unknown` is most likely a misspelling of.
 fn nearest(unknown: &str) -> Option<&'static str> {
-    let options = [CANCELLABLE, LOCAL, INLINE, BLOCKING, BUFFER, NAME, GRACE, CRATE];
+    let options = [CANCELLABLE, LOCAL, INLINE, BLOCKING, BUFFER, OVERFLOW, NAME, GRACE, CRATE];
     if let Some(option) = options.iter().find(|option| unknown.len() > 2 && option.starts_with(unknown)) {
         return Some(option);
     }
@@ -383,6 +452,7 @@ mod tests {
                 inline,
                 crate = some::path,
                 local,
+                overflow = drop_newest,
                 buffer = 2 * N,
                 grace = LIMIT,
                 blocking,
@@ -398,6 +468,7 @@ mod tests {
                 && args.blocking_key().is_some()
                 && args.grace().is_some()
                 && args.buffer().is_some()
+                && matches!(args.overflow(), Some(Policy::DropNewest))
                 && args.name().is_some()
                 && args.krate().is_some()
         );
@@ -413,6 +484,8 @@ mod tests {
             cancellable = true,
             cancellable,
             name("x"),
+            overflow = drop_last,
+            overflow = "drop_newest",
             crate
         ));
         for part in [
@@ -422,6 +495,9 @@ mod tests {
             "takes no value",
             "`cancellable` is given twice",
             "after a `=`",
+            "no overflow policy `drop_last`",
+            "`overflow` takes the word",
+            "`overflow` is given twice",
             "`crate` needs a value",
         ] {
             assert!(found.contains(part), "{part} is not in {found}");
@@ -435,6 +511,7 @@ mod tests {
         assert_eq!(nearest("ca"), None);
         assert_eq!(nearest("buffers"), Some("buffer"));
         assert_eq!(nearest("krate"), Some("crate"));
+        assert_eq!(nearest("overflows"), Some("overflow"));
         assert_eq!(nearest("inlined"), Some("inline"));
         assert_eq!(nearest("block"), Some("blocking"));
         assert_eq!(nearest("remote"), None);

@@ -16,8 +16,8 @@ use crate::words::Word;
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::{
-    Attribute, Expr, FnArg, GenericArgument, Generics, Ident, Pat, PatType, Path, PathArguments, Receiver,
-    ReceiverKind, ReturnType, Safety, Signature, Stmt, Token, Type, TypeParamBound, Visibility,
+    Attribute, Expr, FnArg, GenericArgument, Generics, Ident, Lit, Pat, PatType, Path, PathArguments,
+    Receiver, ReceiverKind, ReturnType, Safety, Signature, Stmt, Token, Type, TypeParamBound, Visibility,
 };
 
 /// A function that can be made into a generator.
@@ -134,12 +134,15 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     let Source { args, function: Function { mut attrs, vis, mut signature, body }, mut errors } = source;
 
     inline_without_buffer(&args, &mut errors);
+    inline_without_overflow(&args, &mut errors);
     inline_without_name(&args, &mut errors);
     inline_without_grace(&args, &mut errors);
     inline_without_local(&args, &mut errors);
     blocking_without_grace(&args, &mut errors);
     blocking_without_local(&args, &mut errors);
     blocking_without_inline(&args, &mut errors);
+    overflow_has_buffer(&args, &mut errors);
+    buffer_has_room(&args, &mut errors);
     attribute_once(&mut attrs, &args, &mut errors);
     asynchronous(&signature, &args, &mut errors);
     blocking_is_not_asynchronous(&signature, &args, &mut errors);
@@ -219,6 +222,13 @@ fn inline_without_buffer(args: &Args, errors: &mut Errors) {
     }
 }
 
+/// It has no buffer that could overflow.
+fn inline_without_overflow(args: &Args, errors: &mut Errors) {
+    if let (true, Some(overflow)) = (args.is_inline(), args.overflow_key()) {
+        errors.push(errors::inline_with_overflow(overflow));
+    }
+}
+
 /// Reports list what goes on by itself.
 fn inline_without_name(args: &Args, errors: &mut Errors) {
     if let (true, Some(name)) = (args.is_inline(), args.name_key()) {
@@ -258,6 +268,33 @@ fn blocking_without_local(args: &Args, errors: &mut Errors) {
 fn blocking_without_inline(args: &Args, errors: &mut Errors) {
     if let (Some(_), Some(inline)) = (args.blocking_key(), args.inline_key()) {
         errors.push(errors::blocking_with_inline(inline));
+    }
+}
+
+/// Checks that there is something that can overflow. An option that was not understood may have been meant to say so, and with
+/// `inline` there is nothing to be added.
+fn overflow_has_buffer(args: &Args, errors: &mut Errors) {
+    let unclear = args.unsure() || args.is_inline();
+    if let (Some(overflow), None, false) = (args.overflow_key(), args.buffer(), unclear) {
+        errors.push(errors::overflow_without_buffer(overflow));
+    }
+}
+
+/// Checks that what can overflow is not nothing. What is no literal, the builder checks when it is called.
+fn buffer_has_room(args: &Args, errors: &mut Errors) {
+    if let (Some(_), Some(items)) = (args.overflow_key(), args.buffer()) {
+        if is_zero(items) {
+            errors.push(errors::overflow_without_room(items));
+        }
+    }
+}
+
+fn is_zero(value: &Expr) -> bool {
+    match value {
+        Expr::Lit(literal) => matches!(&literal.lit, Lit::Int(number) if number.base10_digits() == "0"),
+        Expr::Group(group) => is_zero(&group.expr),
+        Expr::Paren(paren) => is_zero(&paren.expr),
+        _ => false,
     }
 }
 

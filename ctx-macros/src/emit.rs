@@ -7,7 +7,7 @@
 mod blocking;
 mod inline;
 
-use crate::args::{Args, Kind};
+use crate::args::{Args, Kind, Policy};
 use crate::check::{Argument, Generator, Refused, owned};
 use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
@@ -66,6 +66,7 @@ fn with_builder(generator: &Generator, kind: Kind) -> TokenStream {
     let name = name(generator, span);
     let buffer = generator.args().buffer().map(|items| quote_spanned!(span=> .buffer(#items)));
     let grace = generator.args().grace().map(|limit| quote_spanned!(span=> .grace(#limit)));
+    let overflow = generator.args().overflow().map(|policy| overflow(policy, &krate, span));
     let (made, start) = match kind {
         Kind::Local => {
             (quote_spanned!(span=> LocalGenerator), quote_spanned!(span=> spawn_local::<#item, _, _>))
@@ -89,7 +90,7 @@ fn with_builder(generator: &Generator, kind: Kind) -> TokenStream {
         #track_caller
         #vis #unsafety #fn_token #ident #generics(#(#parameters),*) -> #krate::#made<#item> #where_clause {
             #(#body_attrs)*
-            #krate::Generator::builder().name(#name)#buffer #grace.#start(#context, move |#child, co| #body)
+            #krate::Generator::builder().name(#name)#buffer #overflow #grace.#start(#context, move |#child, co| #body)
         }
     }
 }
@@ -139,6 +140,13 @@ fn name(generator: &Generator, span: Span) -> TokenStream {
     match generator.args().name() {
         Some(name) => name.to_token_stream(),
         None => LitStr::new(&generator.ident().unraw().to_string(), span).to_token_stream(),
+    }
+}
+
+fn overflow(policy: Policy, krate: &TokenStream, span: Span) -> TokenStream {
+    match policy {
+        Policy::DropOldest => quote_spanned!(span=> .overflow(#krate::Overflow::DropOldest)),
+        Policy::DropNewest => quote_spanned!(span=> .overflow(#krate::Overflow::DropNewest)),
     }
 }
 

@@ -14,7 +14,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::fmt::Display;
 use syn::ext::IdentExt;
-use syn::{Attribute, Error, FnArg, Ident, Pat, Receiver, ReceiverKind, Signature, Type};
+use syn::{Attribute, Error, Expr, FnArg, Ident, Pat, Receiver, ReceiverKind, Signature, Type};
 
 /// The mistakes found so far; a function with several of them hears of all at once.
 #[derive(Debug, Default)]
@@ -278,8 +278,8 @@ fn owned_instead(ty: &Type) -> String {
 // The options.
 
 /// The options that there are, as the messages list them.
-const OPTIONS: &str = "`cancellable`, `local`, `inline`, `blocking`, `buffer = N`, `name = \"…\"`, \
-                       `grace = limit` and `crate = path`";
+const OPTIONS: &str = "`cancellable`, `local`, `inline`, `blocking`, `buffer = N`, `overflow = drop_oldest`, \
+                       `name = \"…\"`, `grace = limit` and `crate = path`";
 
 pub(crate) fn not_an_option(found: &dyn ToTokens) -> Error {
     at(found, "this is not an option of `#[generator]`", format!("the options are {OPTIONS}"))
@@ -318,6 +318,12 @@ pub(crate) fn inline_with_buffer(buffer: &Ident) -> Error {
     at(buffer, message, "remove `buffer`, or remove `inline`")
 }
 
+pub(crate) fn inline_with_overflow(overflow: &Ident) -> Error {
+    let message =
+        "an `inline` generator has no buffer that could overflow: its body never runs ahead of its consumer";
+    at(overflow, message, "remove `overflow`, or remove `inline` and add a buffer, as in `buffer = 16`")
+}
+
 pub(crate) fn inline_with_name(name: &Ident) -> Error {
     let message = "an `inline` generator needs no name: it has no task, and no report lists it";
     at(name, message, "remove `name`, or remove `inline`")
@@ -346,6 +352,21 @@ pub(crate) fn blocking_with_local(local: &Ident) -> Error {
 pub(crate) fn blocking_with_inline(inline: &Ident) -> Error {
     let message = "a `blocking` generator cannot be `inline`: its body runs on a thread of its own";
     at(inline, message, "remove `inline`, or remove `blocking` and write `async fn`")
+}
+
+pub(crate) fn unknown_policy(word: &Ident) -> Error {
+    let message = format!("there is no overflow policy `{word}`");
+    at(word, message, "write `drop_oldest` or `drop_newest`")
+}
+
+pub(crate) fn overflow_without_buffer(overflow: &Ident) -> Error {
+    let message = "`overflow` says what a full buffer drops, and there is no buffer";
+    at(overflow, message, "add a buffer, as in `buffer = 16`, or remove `overflow`")
+}
+
+pub(crate) fn overflow_without_room(items: &Expr) -> Error {
+    let message = "`overflow` says what a full buffer drops, and this one has no room for anything";
+    at(items, message, "write `buffer = 1` or more, or remove `overflow`")
 }
 
 // The body.

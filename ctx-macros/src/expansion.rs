@@ -63,7 +63,7 @@ pictures! {
         }
     }
 
-    all_options: (cancellable, buffer = 2 * PAGE, name = "page reader", crate = other::path) {
+    all_options: (cancellable, buffer = 2 * PAGE, overflow = drop_oldest, name = "page reader", crate = other::path) {
         pub(crate) async fn pages(ctx: Context) -> Page {
             yield_!(Page::first());
         }

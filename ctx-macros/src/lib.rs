@@ -36,12 +36,16 @@ use proc_macro2::TokenStream;
 /// | `inline` | no task: the body runs in its consumer, and may borrow | a task of its own |
 /// | `blocking` | on a plain `fn`: the body runs on a thread of its own, and may block | it is an `async fn` |
 /// | `buffer = N` | the body may be `N` items ahead of its consumer, and starts at once | 0: nothing runs ahead |
+/// | `overflow = drop_oldest` or `drop_newest` | a yield that finds the buffer full drops the oldest item in it, or its own, and goes on | it waits for room |
 /// | `name = "…"` | what reports call it | the function's name |
 /// | `grace = limit` | how long the clean-ups may take in all, a `Duration` | 10 seconds |
 /// | `crate = path` | where `ctx-runtime` is, if it was renamed or is re-exported | `::ctx_runtime` |
 ///
 /// `N`, the name and the limit may be any expression, also one of the arguments. Of `local`, `inline` and `blocking` there is at most
 /// one.
+///
+/// `overflow` needs a `buffer`; what it drops is counted by the handle's `dropped()`, and the rest arrives in order. With `buffer = 1,
+/// overflow = drop_oldest` a consumer that is slow gets the latest item.
 ///
 /// # The context
 ///
@@ -100,7 +104,8 @@ use proc_macro2::TokenStream;
 /// # Panics
 ///
 /// The function that it makes panics, at the caller's line (but not with `inline`), outside a tokio runtime (with `local`, outside a
-/// `LocalSet` and a `LocalRuntime`), and if there is no memory for the buffer, or no thread.
+/// `LocalSet` and a `LocalRuntime`), if there is no memory for the buffer, or no thread, and if with `overflow` the buffer is 0 after
+/// all.
 ///
 /// # Examples
 ///
@@ -295,6 +300,31 @@ use proc_macro2::TokenStream;
 /// # }
 /// ```
 ///
+/// Readings of which a consumer that comes by now and then wants the latest:
+///
+/// ```
+/// use ctx_runtime::generator;
+/// use std::time::Duration;
+/// use tokio::time::{interval, sleep};
+///
+/// #[generator(buffer = 1, overflow = drop_oldest)]
+/// async fn seconds() -> u32 {
+///     let mut clock = interval(Duration::from_secs(1));
+///     for second in 0.. {
+///         clock.tick().await;
+///         yield_!(second);
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let mut seconds = seconds();
+/// sleep(Duration::from_millis(9_500)).await;
+/// assert_eq!(seconds.next().await, Some(9));
+/// assert_eq!(seconds.dropped(), 9);
+/// # }
+/// ```
+///
 /// A method, and the wrapper for those who have a reference:
 ///
 /// ```
@@ -436,9 +466,25 @@ mod tests {
     }
 
     #[test]
+    fn two_mistakes_in_one_policy_are_both_reported() {
+        let messages = |args: &str| {
+            let function = "async fn rows() -> u8 { yield_!(1); }".parse().unwrap();
+            expand(args.parse().unwrap(), function).to_string()
+        };
+        let found = messages("buffer = 0, overflow = drop_last");
+        assert!(found.contains("no overflow policy `drop_last`") && found.contains("has no room"), "{found}");
+        let found = messages("overflow = drop_last");
+        assert!(found.contains("no overflow policy `drop_last`") && found.contains("no buffer"), "{found}");
+        // What may have been meant as the buffer is reported, and nothing because of it.
+        for args in ["bufer = 4, overflow = drop_oldest", "buffer = \"4\", overflow = drop_oldest"] {
+            assert_eq!(messages(args).matches("compile_error").count(), 1, "{args}");
+        }
+    }
+
+    #[test]
     fn whatever_is_missing_there_is_an_expansion() {
         for (args, function) in [
-            (r#"cancellable, buffer = 2 * N, name = "rows", crate = a::b"#, FUNCTION),
+            (r#"cancellable, buffer = 2 * N, overflow = drop_newest, name = "rows", crate = a::b"#, FUNCTION),
             ("local, grace = 2 * SECOND", FUNCTION),
             ("cancellable, inline", FUNCTION),
             ("blocking, cancellable", BLOCKING),

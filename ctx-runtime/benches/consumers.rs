@@ -10,7 +10,8 @@ use std::pin::Pin;
 use std::sync::{LazyLock, mpsc as mpsc_of_threads};
 use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
 
 /// How many are waited for at once.
 const AT_ONCE: usize = 8;
@@ -92,6 +93,18 @@ impl Items for flume::Receiver<u64> {
 impl Items for async_channel::Receiver<u64> {
     async fn take(&mut self) -> Option<u64> {
         self.recv().await.ok()
+    }
+}
+
+impl Items for broadcast::Receiver<u64> {
+    async fn take(&mut self) -> Option<u64> {
+        loop {
+            match self.recv().await {
+                Ok(item) => return Some(item),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::consumers::{Place, taking, taking_blocked};
 use crate::producers;
 use crate::row::{Goal, Peer, Row, Table};
 use crate::sources::Numbers;
-use ctx_runtime::{Canceller, Context};
+use ctx_runtime::{Canceller, Context, Overflow};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 const FAR: Duration = Duration::from_hours(1);
 
 pub(crate) fn tables() -> Vec<Table> {
-    vec![handed_over(), in_consumer(), buffered(), on_threads(), cancellable()]
+    vec![handed_over(), in_consumer(), buffered(), lossy(), on_threads(), cancellable()]
 }
 
 pub(crate) fn root() -> (Context, Canceller) {
@@ -158,6 +158,48 @@ fn on_thread(what: &'static str, buffer: usize) -> Row {
             })
         })
         .by(Peer::SyncChannel, move |times| taking_blocked(&producers::sync_channel(buffer), times))
+}
+
+fn lossy() -> Table {
+    Table {
+        title: "Items of a body that does not wait for room, each that is taken, `buffer = 64`",
+        peers: vec![Peer::Ctx, Peer::Broadcast, Peer::Waiting],
+        ratios: vec![Peer::Broadcast, Peer::Waiting],
+        rows: vec![
+            dropping("with `drop_oldest`", Place::Task, Overflow::DropOldest),
+            dropping(
+                "with `drop_oldest`, on a current-thread runtime",
+                Place::CurrentThread,
+                Overflow::DropOldest,
+            ),
+            dropping("with `drop_newest`", Place::Task, Overflow::DropNewest),
+        ],
+    }
+}
+
+/// The consumer takes as fast as it can, and what is dropped meanwhile is not counted.
+fn dropping(what: &'static str, place: Place, policy: Overflow) -> Row {
+    const BUFFER: usize = 64;
+    Row::new(what)
+        .by(Peer::Ctx, move |times| {
+            place.run(async move {
+                let (parent, _keep) = root();
+                taking(producers::lossy(&parent, BUFFER, policy, Numbers::default()), times).await
+            })
+        })
+        .by(Peer::Broadcast, move |times| {
+            place.run(async move {
+                let token = CancellationToken::new();
+                taking(producers::broadcast(&token, BUFFER, Numbers::default()), times).await
+            })
+        })
+        .by(Peer::Waiting, move |times| {
+            place.run(async move {
+                let (parent, _keep) = root();
+                taking(producers::ctx(&parent, BUFFER, Numbers::default()), times).await
+            })
+        })
+        .goal(Goal::AtMostTimes(1.0, Peer::Broadcast))
 }
 
 /// By those who have a task for the body.

@@ -2,13 +2,13 @@
 
 use crate::consumers::Inline;
 use crate::sources::Source;
-use ctx_runtime::{Context, Generator, generator};
+use ctx_runtime::{Context, Generator, Overflow, generator};
 use futures_util::Stream;
 use futures_util::stream;
 use std::thread;
 use tokio::select;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::{JoinHandle, coop};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) fn ctx(parent: &Context, buffer: usize, mut source: impl Source) -> Generator<u64> {
@@ -40,6 +40,38 @@ pub(crate) async fn ctx_inline<S: Source>(parent: &Context, mut source: S) -> u6
     while let Some(item) = source.item().await {
         yield_!(item);
     }
+}
+
+pub(crate) fn lossy(
+    parent: &Context,
+    buffer: usize,
+    policy: Overflow,
+    mut source: impl Source,
+) -> Generator<u64> {
+    Generator::builder().buffer(buffer).overflow(policy).spawn(parent, |_, co| async move {
+        while let Some(item) = source.item().await {
+            co.yield_(item).await;
+        }
+    })
+}
+
+/// A `send` waits for nothing, so it is the budget that gives way.
+pub(crate) fn broadcast(
+    token: &CancellationToken,
+    buffer: usize,
+    mut source: impl Source,
+) -> broadcast::Receiver<u64> {
+    let (sender, receiver) = broadcast::channel(buffer);
+    let token = token.clone();
+    tokio::spawn(async move {
+        while let Some(item) = source.item().await {
+            if token.is_cancelled() || sender.send(item).is_err() {
+                break;
+            }
+            coop::consume_budget().await;
+        }
+    });
+    receiver
 }
 
 pub(crate) fn by_hand(token: &CancellationToken, buffer: usize, source: impl Source) -> mpsc::Receiver<u64> {

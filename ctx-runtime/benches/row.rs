@@ -18,6 +18,8 @@ pub(crate) enum Peer {
     KanalAlone,
     Flume,
     AsyncChannel,
+    /// tokio's, whose receiver loses the oldest items when it lags behind.
+    Broadcast,
     AsyncStream,
     AsynkStrim,
     Unfold,
@@ -27,6 +29,8 @@ pub(crate) enum Peer {
     Ahead,
     /// Ctx itself, below a context that cannot be cancelled.
     Background,
+    /// Ctx itself, with a yield that waits for room.
+    Waiting,
     /// Ctx itself, where there is less of everything.
     Small,
     /// The bare operation that the work cannot do without.
@@ -46,12 +50,14 @@ impl Peer {
             Self::KanalAlone => "kanal alone",
             Self::Flume => "flume",
             Self::AsyncChannel => "async-channel",
+            Self::Broadcast => "tokio `broadcast`",
             Self::AsyncStream => "async-stream",
             Self::AsynkStrim => "asynk-strim",
             Self::Unfold => "`unfold`",
             Self::SyncChannel => "`sync_channel`",
             Self::Ahead => "with `buffer = 1`",
             Self::Background => "not cancellable",
+            Self::Waiting => "without a policy",
             Self::Small => "small",
             Self::Bare => "bare",
         }

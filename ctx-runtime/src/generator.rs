@@ -7,6 +7,7 @@ mod end;
 mod handoff;
 mod inline;
 mod local;
+mod overflow;
 
 pub use self::builder::Builder;
 pub use self::end::{End, Panic};
@@ -14,6 +15,7 @@ use self::handoff::Consumer;
 pub use self::handoff::{BlockingYielder, Stopped, Yielder};
 pub use self::inline::{Inline, InlineYielder, inline};
 pub use self::local::LocalGenerator;
+pub use self::overflow::Overflow;
 use crate::context::{Context, Ended};
 use futures_core::{FusedStream, Stream};
 use std::fmt;
@@ -26,7 +28,8 @@ use std::task::{self, Poll};
 ///
 /// - It ends when its context is done or this handle is dropped, wherever its body waits: at a yield or at any
 ///   `.await`. The body is dropped there (G1).
-/// - What a yield accepted arrives, once and in order, also after a cancel; then comes `None`, for ever (G2).
+/// - What a yield accepted arrives, once and in order, also after a cancel; then comes `None`, for ever (G2). An [`Overflow`]
+///   policy drops some of it, and they are [counted](Generator::dropped).
 /// - Without a buffer nothing runs ahead of the consumer (G3).
 /// - Dropping the handle of a body that rests runs its destructors before the drop returns, inside the generator's
 ///   runtime. The drop never blocks: a body that is running ends when its poll is over (G5).
@@ -234,6 +237,19 @@ impl<T> Generator<T> {
     #[must_use]
     pub fn end(&self) -> Option<&End> {
         self.consumer.end()
+    }
+
+    /// Returns how many items its [overflow policy](Overflow) has dropped so far; without one, 0.
+    ///
+    /// When an item is taken, all that were dropped before it are counted. What is dropped with the handle, or was refused after a
+    /// stop, is not. The number is a `u64`: a body that waits for nothing would have a `usize` of 32 bits overflow within a minute.
+    ///
+    /// # Examples
+    ///
+    /// See [`Overflow`].
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.consumer.dropped()
     }
 
     /// Returns the name that reports show.

@@ -3,7 +3,7 @@ use ctx_runtime::{Context, generator};
 struct Table;
 
 impl Table {
-    #[generator(cancellabel, buffer = "two")]
+    #[generator(cancellabel, buffer = "two", overflow = drop_first)]
     fn rows(&self, ctx: &Context, filter: &str) -> u64 {
         (0..3).for_each(|n| yield_!(n));
         return 7;

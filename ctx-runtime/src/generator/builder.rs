@@ -1,6 +1,7 @@
 //! A generator without the macro: what it is given before it starts.
 
 use super::handoff::{self, BlockingYielder, Plan, Ring, Yielder};
+use super::overflow::Overflow;
 use super::{Generator, LocalGenerator};
 use crate::context::Context;
 use std::borrow::Cow;
@@ -35,12 +36,13 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Builder {
     name: Cow<'static, str>,
     buffer: usize,
+    overflow: Option<Overflow>,
     grace: Duration,
 }
 
 impl Builder {
     pub(super) fn new() -> Self {
-        Self { name: Cow::Borrowed("generator"), buffer: 0, grace: GRACE }
+        Self { name: Cow::Borrowed("generator"), buffer: 0, overflow: None, grace: GRACE }
     }
 
     /// Sets the name that reports show; `generator` if not called.
@@ -63,6 +65,18 @@ impl Builder {
     /// See [`Builder`].
     pub fn buffer(mut self, items: usize) -> Self {
         self.buffer = items;
+        self
+    }
+
+    /// Has a yield that finds the buffer full drop an item, and go on; if not called, it waits for room.
+    ///
+    /// It needs a [`buffer`](Builder::buffer).
+    ///
+    /// # Examples
+    ///
+    /// See [`Overflow`].
+    pub fn overflow(mut self, policy: Overflow) -> Self {
+        self.overflow = Some(policy);
         self
     }
 
@@ -103,7 +117,8 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// If called outside a tokio runtime, or if there is no memory for the buffer; in both cases at the caller's line.
+    /// If called outside a tokio runtime, if there is no memory for the buffer, or if there is an
+    /// [overflow policy](Builder::overflow) and no buffer; in each case at the caller's line.
     ///
     /// # Examples
     ///
@@ -181,8 +196,11 @@ impl Builder {
         F: FnOnce(Context, &BlockingYielder<T>) + Send + 'static,
     {
         let is_ahead = self.buffer > 0;
-        // Without a buffer there is one place, for the item that was asked for.
-        let plan = Self { buffer: self.buffer.max(1), ..self }.plan(Location::caller());
+        let mut plan = self.plan(Location::caller());
+        if !is_ahead {
+            // One place, for the item that was asked for.
+            plan.ring = Ring::new(1, None).ok();
+        }
         let name = plan.name.clone();
         match handoff::start_thread(ctx, plan, is_ahead, body) {
             Ok(consumer) => Generator { consumer },
@@ -193,14 +211,19 @@ impl Builder {
     /// What the engine is to know.
     #[track_caller]
     fn plan<T>(self, made: &'static Location<'static>) -> Plan<T> {
-        let Self { name, buffer, grace } = self;
+        let Self { name, buffer, overflow, grace } = self;
+        assert!(
+            buffer > 0 || overflow.is_none(),
+            "the generator `{name}` has an overflow policy, and no buffer that could overflow: \
+             give it one of 1 or more with `.buffer(items)`, or remove `.overflow(..)`"
+        );
         let Ok(runtime) = Handle::try_current() else {
             panic!(
                 "the generator `{name}` needs a tokio runtime to run in: call it from within one, \
                  or enter one first with `let _inside = handle.enter();`"
             );
         };
-        let ring = match (buffer > 0).then(|| Ring::new(buffer)).transpose() {
+        let ring = match (buffer > 0).then(|| Ring::new(buffer, overflow)).transpose() {
             Ok(ring) => ring,
             Err(error) => {
                 panic!("no memory for the buffer of {buffer} items of the generator `{name}`: {error}")

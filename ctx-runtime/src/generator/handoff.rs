@@ -49,7 +49,8 @@
 //!
 //! - *Body, slot, turn, the body's end of the ring*: RUNNING's. After `ENDED` the slot is the consumer's, and what is left in it or in
 //!   the ring is dropped by the consumer, or by who ends the generator if the consumer is `CLOSED`.
-//! - *The consumer's end of the ring*: the consumer's, at any time.
+//! - *The consumer's end of the ring*: the consumer's, at any time. With `drop_oldest` a yield takes from that end, too; there the
+//!   [ring](ring) has a lock.
 //! - *The driver's waker*: written once, before `DRIVER`; read after it by anybody; dropped with the block. It keeps the memory of
 //!   a finished task until then, and nothing else.
 //! - *The consumer's waker*: behind a lock of one byte, as it may be replaced by a consumer that knocks while whoever has RUNNING takes
@@ -68,6 +69,15 @@
 //! has room, and its yield goes on at once. A yield that finds no room, or others before it, joins a queue. A waker that is not the body's
 //! own (a `FuturesUnordered` has one for each of its futures) is kept, and woken before the poll that answers a request; it would
 //! not be reached by that poll otherwise.
+//!
+//! # Overflow
+//!
+//! With an overflow policy a yield never waits for room. It joins the queue only where it gives way: when the budget is used up, and
+//! when the consumer polls the body itself and the ring is full, as then the consumer has what it came for. (A body that waits
+//! for nothing else would drop item after item before the eyes of who asks for one; and without a budget it would not come
+//! back at all.) Neither is a wait for room: the yield has woken itself, and accepts its item at the driver's next poll, whatever
+//! the consumer does. What is dropped is dropped by the yield at its very end, as it is anybody's code: with no lock held, after those
+//! behind it in the queue were told. So if that panics, the yield is over, its item counted, and only the body hears of it.
 //!
 //! # Where a body may be polled
 //!
@@ -88,7 +98,8 @@
 //! # The budget
 //!
 //! The consumer asks for tokio's cooperative budget at each sixteenth item, a body with a buffer at each thirty-second (G10): at each, it
-//! would cost a third of an item. A body without a buffer gives way to its caller at each yield. What a body that is polled by its
+//! would cost a third of an item. A body that an overflow policy lets run on asks at each item that is dropped, so that there are some
+//! hundred of those between two turns of a consumer on the same thread, and not some thousands. A body without a buffer gives way to its caller at each yield. What a body that is polled by its
 //! consumer takes from the budget is its consumer's.
 //!
 //! # What an item costs
@@ -105,7 +116,7 @@
 //! - A thread-local of two words is read and written whole; a closure over it is not always inlined.
 //! - The id of the task is asked for before the body is taken, when there are few registers to save.
 //!
-//! With a buffer of 64 an item takes some 9 ns, and no read-modify-write.
+//! With a buffer of 64 an item takes some 9 ns, and no read-modify-write; with `drop_oldest`, one at each end.
 //!
 //! A generator that is started, asked five times and stopped costs some 300 ns; with a driver spawned at its start it was 460 on a
 //! current-thread runtime, and twice that in a task of the other one, where an idle worker was woken to take the driver over.

@@ -113,6 +113,16 @@ impl<T> LocalGenerator<T> {
         self.generator.end()
     }
 
+    /// As [`Generator::dropped`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Overflow`](crate::Overflow).
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.generator.dropped()
+    }
+
     /// As [`Generator::name`].
     ///
     /// # Examples

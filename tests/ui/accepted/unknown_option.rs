@@ -2,7 +2,7 @@
 
 use ctx_runtime::{Context, generator};
 
-#[generator(cancellable, buffer = 4, name = "numbers", crate = ctx_runtime)]
+#[generator(cancellable, buffer = 4, overflow = drop_oldest, name = "numbers", crate = ctx_runtime)]
 pub async fn count(ctx: &Context) -> u64 {
     yield_!(0);
 }

@@ -65,8 +65,10 @@ pub(super) enum Runs {
 }
 
 /// What goes with RUNNING.
+#[allow(clippy::struct_excessive_bools, reason = "none of them says anything of another")]
 pub(super) struct Turn {
-    /// How many items were accepted, in all; it wraps.
+    /// How many items were accepted, in all; it wraps. With a ring, how much of the budget they were worth: one for which another was
+    /// dropped counts for several.
     pub(super) accepted: u32,
     /// What the slot is for just now; without a ring.
     pub(super) slot: Slot,
@@ -78,6 +80,8 @@ pub(super) struct Turn {
     pub(super) waker_taken: bool,
     /// How many shields are polled just now, each within the one before.
     pub(super) within_shields: u32,
+    /// The consumer polls the body, to get an item.
+    pub(super) is_helped: bool,
 }
 
 impl Turn {
@@ -291,6 +295,7 @@ where
                     branched: false,
                     waker_taken: false,
                     within_shields: 0,
+                    is_helped: false,
                 }),
             },
             slot: UnsafeCell::new(MaybeUninit::uninit()),

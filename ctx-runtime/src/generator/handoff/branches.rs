@@ -59,6 +59,15 @@ impl<T> Shared<T> {
         ticket
     }
 
+    /// Whether this yield is the first in the queue.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn is_first(&self, ticket: Ticket) -> bool {
+        let guard = self.branches.lock();
+        let first = guard.as_ref().and_then(|branches| branches.offers.front());
+        first.is_some_and(|first| first.ticket == ticket)
+    }
+
     /// Whether it is this yield's turn. If so it waits no more, else it is woken with `waker` when it is, and what it was to be
     /// woken with before is left there.
     ///

@@ -104,6 +104,11 @@ impl<T> Consumer<T> {
         self.head().end()
     }
 
+    /// How many items an overflow policy has dropped.
+    pub(in crate::generator) fn dropped(&self) -> u64 {
+        self.shared().ring.as_ref().map_or(0, |ring| ring.dropped())
+    }
+
     /// Stops the generator: nothing more is accepted. What was stays to be taken.
     pub(in crate::generator) fn cancel(&self, origin: &'static Location<'static>) {
         Context::end_node(self.node(), Ending::Cancelled(origin));
@@ -360,8 +365,15 @@ impl<T> Consumer<T> {
         if self.head().state.peek() & answered != 0 {
             self.head().state.clear(answered);
         }
+        // SAFETY: RUNNING.
+        unsafe { self.head().with_turn(|turn| turn.is_helped = true) };
         // SAFETY: RUNNING, no end, and inside the runtime.
-        match unsafe { run(self.node()) } {
+        let polled = unsafe { run(self.node()) };
+        if let Polled::Rests = polled {
+            // SAFETY: RUNNING.
+            unsafe { self.head().with_turn(|turn| turn.is_helped = false) };
+        }
+        match polled {
             // SAFETY: RUNNING.
             Polled::Rests if help == Help::Blocking => unsafe { self.keep_wakes() },
             Polled::Rests => {}
@@ -478,6 +490,10 @@ impl<T> Consumer<T> {
     /// The caller borrows the consumer mutably.
     #[inline]
     unsafe fn pop(&self, ring: &Ring<T>) -> Option<T> {
+        let ring = match ring {
+            Ring::Unlocked(ring) => ring,
+            Ring::Locked(ring) => return ring.pop(),
+        };
         // SAFETY: there is one consumer, and the caller has it to itself.
         let item = unsafe { ring.pop() }?;
         // SAFETY: as above.

@@ -9,6 +9,7 @@ use super::keeper::Keeper;
 use super::{BlockingYielder, Consumer, Driver, Plan, Ring, Yielder, prepare, start_thread};
 use crate::context::{Canceller, Context};
 use crate::generator::end::End;
+use crate::generator::overflow::Overflow;
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
@@ -52,7 +53,22 @@ fn start<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (consumer, driver) = prepare(ctx, plan(handle, buffer), |_, co| make(co));
+    let (consumer, driver) = prepare(ctx, plan(handle, buffer, None), |_, co| make(co));
+    (consumer, driver.expect("its context is not done"))
+}
+
+/// With a buffer of 1, and an overflow policy.
+fn start_lossy<T, F>(
+    handle: &Handle,
+    ctx: &Context,
+    policy: Overflow,
+    make: impl FnOnce(Yielder<T>) -> F,
+) -> (Consumer<T>, Driver)
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (consumer, driver) = prepare(ctx, plan(handle, 1, Some(policy)), |_, co| make(co));
     (consumer, driver.expect("its context is not done"))
 }
 
@@ -66,7 +82,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let keeper = Keeper::of(handle);
-    let plan = Plan { keeper: Some(Arc::clone(&keeper)), ..plan(handle, 0) };
+    let plan = Plan { keeper: Some(Arc::clone(&keeper)), ..plan(handle, 0, None) };
     let (consumer, driver) = prepare(ctx, plan, |_, co| make(co));
     assert!(driver.is_none());
     (consumer, keeper)
@@ -160,12 +176,12 @@ impl Spawned {
     }
 }
 
-fn plan(handle: &Handle, buffer: usize) -> Plan<u8> {
-    let ring = (buffer > 0).then(|| Ring::new(buffer).unwrap());
+fn plan<T>(handle: &Handle, buffer: usize, overflow: Option<Overflow>) -> Plan<T> {
+    let ring = (buffer > 0).then(|| Ring::new(buffer, overflow).unwrap());
     Plan::new(handle.clone(), "body".into(), Location::caller(), ring, Duration::ZERO)
 }
 
-fn next(consumer: &mut Consumer<u8>) -> Option<u8> {
+fn next<T>(consumer: &mut Consumer<T>) -> Option<T> {
     block_on(poll_fn(|cx| consumer.poll_next(cx)))
 }
 
@@ -392,6 +408,89 @@ fn what_is_left_in_a_ring_is_dropped_once() {
         cancel.join().unwrap();
         driver.join().unwrap();
     });
+}
+
+#[test]
+fn a_yield_and_the_consumer_take_the_oldest_item() {
+    model(|handle| {
+        let (mut consumer, driver) =
+            start_lossy(handle, &Context::background(), Overflow::DropOldest, |co| async move {
+                co.yield_(1).await;
+                co.yield_(2).await;
+            });
+        let driver = thread::spawn(move || block_on(driver));
+        let first = next(&mut consumer);
+        if first == Some(1) {
+            // In time, so that it is not dropped.
+            assert_eq!((next(&mut consumer), consumer.dropped()), (Some(2), 0));
+        } else {
+            assert_eq!((first, consumer.dropped()), (Some(2), 1));
+        }
+        assert_eq!(next(&mut consumer), None);
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_yield_finds_the_last_place_taken_or_free() {
+    model(|handle| {
+        let (mut consumer, driver) =
+            start_lossy(handle, &Context::background(), Overflow::DropNewest, |co| async move {
+                co.yield_(1).await;
+                co.yield_(2).await;
+            });
+        let driver = thread::spawn(move || block_on(driver));
+        assert_eq!(next(&mut consumer), Some(1));
+        let second = next(&mut consumer);
+        assert!(second.is_none_or(|second| second == 2));
+        assert_eq!(consumer.dropped(), u64::from(second.is_none()));
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_consumer_that_waits_is_woken_though_what_came_first_was_dropped() {
+    model_of_three(|handle| {
+        let event = Arc::new(Event::default());
+        let awaited = Arc::clone(&event);
+        let (mut consumer, driver) =
+            start_lossy(handle, &Context::background(), Overflow::DropOldest, |co| async move {
+                awaited.wait().await;
+                co.yield_(1).await;
+                co.yield_(2).await;
+                std::future::pending::<()>().await;
+            });
+        let driver = thread::spawn(move || block_on(driver));
+        let setter = thread::spawn(move || event.set());
+        let first = next(&mut consumer);
+        assert!(first == Some(2) || next(&mut consumer) == Some(2));
+        drop(consumer);
+        setter.join().unwrap();
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn an_end_in_the_middle_of_it_leaves_each_item_to_one() {
+    for policy in [Overflow::DropOldest, Overflow::DropNewest] {
+        model_of_three(move |handle| {
+            let (ctx, canceller) = root();
+            let drops = Arc::new(AtomicUsize::new(0));
+            let items = [(); 2].map(|()| Dropped(Arc::clone(&drops)));
+            let (mut consumer, driver) = start_lossy(handle, &ctx, policy, |co| async move {
+                for item in items {
+                    co.yield_(item).await;
+                }
+            });
+            let driver = thread::spawn(move || block_on(driver));
+            let cancel = thread::spawn(move || canceller.cancel());
+            drop(next(&mut consumer));
+            drop(consumer);
+            cancel.join().unwrap();
+            driver.join().unwrap();
+            assert_eq!(drops.load(Ordering::Acquire), 2);
+        });
+    }
 }
 
 #[test]

@@ -1,51 +1,27 @@
-//! The ring of a generator with a buffer: one end for the body, one for the consumer, no lock between them.
+//! The ring of a generator with a buffer, and what becomes of an item for which it has no room.
 //!
-//! Each end counts the items that went through it, publishes that count, and remembers what it last saw of the other's: so as
-//! long as there is room, or something to take, an item costs neither a read-modify-write nor a cache line of the other core's.
-//! The counts wrap, as their difference is all that is looked at.
+//! | overflow | a yield that finds it full | the ring |
+//! | --- | --- | --- |
+//! | – | waits | [`Unlocked`] |
+//! | `DropNewest` | drops its item, and goes on | the same: only the body's end decides |
+//! | `DropOldest` | takes the oldest item out, puts its own in, and goes on | [`Locked`], as both ends take from its head |
 //!
-//! Who finds the ring full, or empty, says so with a read-modify-write on the state word and looks once more; who has made room, or
-//! put something in, looks for that with a read-modify-write, too, after. One of the two comes second and sees what the other did.
+//! What a policy drops is counted before anything newer can be taken, and handed to the yield, which drops it when all else is done: the
+//! destructor is anybody's code.
 
-use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicUsize, Ordering};
+mod locked;
+mod unlocked;
+
+use self::locked::Locked;
+use self::unlocked::Unlocked;
+use crate::generator::overflow::Overflow;
+use crate::loom::atomic::{AtomicU64, Ordering};
 use std::collections::TryReserveError;
-use std::mem::MaybeUninit;
 
-pub(in crate::generator) struct Ring<T> {
-    places: Vec<UnsafeCell<MaybeUninit<T>>>,
-    /// The body's end: items that were put in.
-    put: End,
-    /// The consumer's end: items that were taken out.
-    taken: End,
-}
-
-/// On cache lines of its own.
-#[repr(align(128))]
-struct End {
-    /// How many items went through this end.
-    count: AtomicUsize,
-    own: UnsafeCell<Own>,
-}
-
-/// What only this end looks at.
-struct Own {
-    /// The place of the next item.
-    place: usize,
-    /// The count of the other end when it was last looked at.
-    other: usize,
-}
-
-// SAFETY: each end is used by one thread at a time (`push` and `pop` say so), and a place by the end whose turn it is. So items are
-// sent, and not shared; what anybody may look at is atomic.
-unsafe impl<T: Send> Send for Ring<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Ring<T> {}
-
-impl End {
-    fn new() -> Self {
-        Self { count: AtomicUsize::new(0), own: UnsafeCell::new(Own { place: 0, other: 0 }) }
-    }
+#[allow(clippy::large_enum_variant, reason = "boxed as a whole, and the larger one is the rule")]
+pub(in crate::generator) enum Ring<T> {
+    Unlocked(Unlocked<T>),
+    Locked(Locked<T>),
 }
 
 impl<T> Ring<T> {
@@ -54,64 +30,71 @@ impl<T> Ring<T> {
     /// # Errors
     ///
     /// If there is no memory for it.
-    pub(in crate::generator) fn new(items: usize) -> Result<Box<Self>, TryReserveError> {
+    pub(in crate::generator) fn new(
+        items: usize,
+        overflow: Option<Overflow>,
+    ) -> Result<Box<Self>, TryReserveError> {
         let items = items.max(1);
-        let mut places = Vec::new();
-        places.try_reserve_exact(items)?;
-        #[cfg(not(all(test, loom)))]
-        // SAFETY: reserved (of nothings, there are as many as one likes); a cell around what need not be initialised.
-        unsafe {
-            places.set_len(items);
-        }
-        #[cfg(all(test, loom))]
-        places.extend((0..items).map(|_| UnsafeCell::new(MaybeUninit::uninit())));
-        Ok(Box::new(Self { places, put: End::new(), taken: End::new() }))
+        let ring = match overflow {
+            None => Self::Unlocked(Unlocked::new(items, None)?),
+            Some(Overflow::DropNewest) => Self::Unlocked(Unlocked::new(items, Some(AtomicU64::new(0)))?),
+            Some(Overflow::DropOldest) => Self::Locked(Locked::new(items)?),
+        };
+        Ok(Box::new(ring))
     }
 
     pub(super) fn capacity(&self) -> usize {
-        self.places.len()
+        match self {
+            Self::Unlocked(ring) => ring.capacity(),
+            Self::Locked(ring) => ring.capacity(),
+        }
     }
 
-    /// Whether an item can be put in.
+    /// How many items the policy has dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        match self {
+            // Relaxed: what was dropped before an item that was taken is seen by the Acquire with which that was.
+            Self::Unlocked(ring) => {
+                ring.dropped.as_ref().map_or(0, |dropped| dropped.load(Ordering::Relaxed))
+            }
+            Self::Locked(ring) => ring.dropped(),
+        }
+    }
+
+    /// Whether an item can be accepted: if it need not wait for room.
     ///
     /// # Safety
     ///
     /// The caller is the only one at the body's end.
-    #[inline]
-    pub(super) unsafe fn has_room(&self) -> bool {
-        // Relaxed: only this end writes it.
-        let count = self.put.count.load(Ordering::Relaxed);
-        self.put.own.with_mut(|own| {
-            // SAFETY: the caller has this end to itself.
-            let own = unsafe { &mut *own };
-            if count.wrapping_sub(own.other) < self.places.len() {
-                return true;
-            }
-            // Acquire: pairs with the Release in `pop`, so that a place is empty before it is filled again.
-            own.other = self.taken.count.load(Ordering::Acquire);
-            count.wrapping_sub(own.other) < self.places.len()
-        })
+    pub(super) unsafe fn accepts(&self) -> bool {
+        match self {
+            // SAFETY: by the caller's word.
+            Self::Unlocked(ring) => ring.dropped.is_some() || unsafe { ring.has_room() },
+            Self::Locked(_) => true,
+        }
     }
 
-    /// Puts an item in.
+    /// Accepts an item. Returns what is dropped for want of room, which is counted.
     ///
     /// # Safety
     ///
-    /// The caller is the only one at the body's end, and there is room: `has_room` has said so, and nothing was pushed since.
-    #[inline]
-    pub(super) unsafe fn push(&self, item: T) {
-        let count = self.put.count.load(Ordering::Relaxed);
-        let place = self.put.own.with_mut(|own| {
-            // SAFETY: the caller has this end to itself.
-            let own = unsafe { &mut *own };
-            let place = own.place;
-            own.place = if place + 1 == self.places.len() { 0 } else { place + 1 };
-            place
-        });
-        // SAFETY: there is room, so the place is empty, and the consumer's end does not look at it before the count says so.
-        self.places[place].with_mut(|place| unsafe { (*place).write(item) });
-        // Release: pairs with the Acquire in `pop`, so that the item is there.
-        self.put.count.store(count.wrapping_add(1), Ordering::Release);
+    /// The caller is the only one at the body's end, `accepts` has said yes, and nothing was pushed since.
+    pub(super) unsafe fn push(&self, item: T) -> Option<T> {
+        match self {
+            Self::Unlocked(ring) => {
+                if let Some(dropped) = &ring.dropped {
+                    // SAFETY: by the caller's word.
+                    if !unsafe { ring.has_room() } {
+                        count(dropped);
+                        return Some(item);
+                    }
+                }
+                // SAFETY: by the caller's word there is room, if none was looked for.
+                unsafe { ring.push(item) };
+                None
+            }
+            Self::Locked(ring) => ring.push(item),
+        }
     }
 
     /// Takes the oldest item out. `None` if there is none.
@@ -119,59 +102,42 @@ impl<T> Ring<T> {
     /// # Safety
     ///
     /// The caller is the only one at the consumer's end.
-    #[inline]
     pub(super) unsafe fn pop(&self) -> Option<T> {
-        let count = self.taken.count.load(Ordering::Relaxed);
-        let place = self.taken.own.with_mut(|own| {
-            // SAFETY: the caller has this end to itself.
-            let own = unsafe { &mut *own };
-            if own.other == count {
-                // Acquire: pairs with the Release in `push`.
-                own.other = self.put.count.load(Ordering::Acquire);
-                if own.other == count {
-                    return None;
-                }
-            }
-            let place = own.place;
-            own.place = if place + 1 == self.places.len() { 0 } else { place + 1 };
-            Some(place)
-        })?;
-        // SAFETY: the count of the other end says that it was filled, and it is emptied once: it is not filled again before our
-        // own count says so.
-        let item = self.places[place].with(|place| unsafe { place.cast::<T>().read() });
-        // Release: pairs with the Acquire in `has_room`.
-        self.taken.count.store(count.wrapping_add(1), Ordering::Release);
-        Some(item)
+        match self {
+            // SAFETY: by the caller's word.
+            Self::Unlocked(ring) => unsafe { ring.pop() },
+            Self::Locked(ring) => ring.pop(),
+        }
     }
 
-    /// Whether, by what this end knows, there is nothing left, or half of it all: then it is time to look closely whether a yield
-    /// waits for room. While one does, nothing comes in; so this end, counting down, passes one of the two.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the only one at the consumer's end.
-    #[inline]
-    pub(super) unsafe fn is_at_mark(&self) -> bool {
-        let count = self.taken.count.load(Ordering::Relaxed);
-        // SAFETY: the caller has this end to itself.
-        let known = self.taken.own.with(|own| unsafe { (*own).other }).wrapping_sub(count);
-        known == 0 || known == self.capacity() / 2
-    }
-
-    /// How many items are left.
-    fn left(&self) -> usize {
-        self.put.count.load(Ordering::Acquire).wrapping_sub(self.taken.count.load(Ordering::Acquire))
+    fn len(&self) -> usize {
+        match self {
+            Self::Unlocked(ring) => ring.len(),
+            Self::Locked(ring) => ring.len(),
+        }
     }
 
     /// Whether there is nothing to take.
     pub(super) fn is_empty(&self) -> bool {
-        self.left() == 0
+        self.len() == 0
+    }
+
+    /// Whether there is no room, for whoever is at the body's end.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.capacity()
     }
 }
 
-impl<T> Drop for Ring<T> {
-    fn drop(&mut self) {
-        // SAFETY: nobody else has it.
-        while unsafe { self.pop() }.is_some() {}
-    }
+/// Counts an item that was dropped. Only whoever is at the body's end does.
+fn count(dropped: &AtomicU64) {
+    // Relaxed: what makes the next item visible makes this so.
+    dropped.store(dropped.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// It is as large as the larger one alone: which it is, is said where that has a value to spare.
+#[cfg(all(test, not(loom), target_pointer_width = "64"))]
+#[test]
+fn a_ring_is_no_larger_for_being_one_of_two() {
+    assert_eq!(size_of::<Ring<u8>>(), size_of::<Unlocked<u8>>());
+    assert_eq!(size_of::<Ring<u8>>(), 384);
 }

@@ -168,7 +168,7 @@ where
 
 impl<T> BlockingYielder<T> {
     /// Hands `item` to the consumer. Blocks this thread: without a buffer, until the item was taken and the next one is asked for;
-    /// with one, until there is room.
+    /// with one, until there is room (with an [`Overflow`](crate::Overflow) policy not at all).
     ///
     /// # Errors
     ///
@@ -186,13 +186,15 @@ impl<T> BlockingYielder<T> {
             // Before the item is there: whoever takes it answers this.
             head.state.set(BLOCKED);
         }
-        // SAFETY: there is room, and this thread has RUNNING, so it is alone at the body's end.
-        unsafe { ring.push(item) };
+        // SAFETY: it is accepted, and this thread has RUNNING, so it is alone at the body's end.
+        let dropped = unsafe { ring.push(item) };
         // Or the look below may miss one that waits, and has missed this item.
         fence();
         if head.state.peek() & WAITING != 0 && head.state.clear(WAITING) & WAITING != 0 {
             head.wake_consumer();
         }
+        // Anybody's code, so after all else.
+        drop(dropped);
         if head.runs == Runs::Asked { self.wait_for_room() } else { Ok(()) }
     }
 
@@ -229,13 +231,13 @@ impl<T> BlockingYielder<T> {
             return state.load() & (ASKED | BLOCKED) == ASKED;
         }
         // SAFETY: this thread has RUNNING, so it is alone at the body's end.
-        if unsafe { ring.has_room() } {
+        if unsafe { ring.accepts() } {
             return true;
         }
         // Said before the last look: the consumer looks for it after it has made room.
         state.set(BLOCKED);
         // SAFETY: as above.
-        unsafe { ring.has_room() }
+        unsafe { ring.accepts() }
     }
 }
 

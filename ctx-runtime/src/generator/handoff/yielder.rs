@@ -2,9 +2,10 @@
 
 use super::block::{Head, Shared, SharedRef, Slot, is_own};
 use super::branches::{Ticket, Turn, foreign};
+use super::ring::Ring;
 use super::state::{BLOCKED, ENDED, WAITING};
 use super::{clean_up, shield};
-use crate::context::is_within;
+use crate::context::{is_within, quietly};
 use futures_core::Stream;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -52,7 +53,7 @@ impl<T> Yielder<T> {
     /// Hands `item` to the consumer.
     ///
     /// Without a buffer, waits until an item is asked for, hands it over, and waits for the next request; with one, waits for
-    /// room. Once the generator is stopped it accepts nothing and does not return: the body is dropped there. A yielder that
+    /// room, or has an [overflow policy](crate::Overflow) make it. Once the generator is stopped it accepts nothing and does not return: the body is dropped there. A yielder that
     /// has outlived its body returns at once, and drops the item.
     ///
     /// # Cancel safety
@@ -303,7 +304,7 @@ impl<T> Shared<T> {
     unsafe fn has_room(&self) -> bool {
         match &self.ring {
             // SAFETY: whoever has RUNNING is alone at the body's end.
-            Some(ring) => unsafe { ring.has_room() },
+            Some(ring) => unsafe { ring.accepts() },
             // SAFETY: RUNNING.
             None => unsafe { self.is_asked() },
         }
@@ -338,6 +339,26 @@ impl<T> Shared<T> {
     unsafe fn is_asked(&self) -> bool {
         // SAFETY: RUNNING.
         unsafe { self.head.with_turn(|turn| turn.slot == Slot::Wanted) }
+    }
+
+    /// Says that an item was put into the ring. It uses up what is left of `step` items, a power of two.
+    ///
+    /// # Safety
+    ///
+    /// The caller has RUNNING.
+    #[inline]
+    unsafe fn has_put(&self, step: u32) {
+        // SAFETY: by the caller's word.
+        unsafe {
+            self.head.with_turn(|turn| {
+                turn.accepted = turn.accepted.wrapping_add(step) & !(step - 1);
+                turn.has_put = true;
+            });
+        }
+        // One that has begun to wait meanwhile is told when the poll is over.
+        if self.head.state.peek() & WAITING != 0 && self.head.state.clear(WAITING) & WAITING != 0 {
+            self.head.wake_consumer();
+        }
     }
 }
 
@@ -408,16 +429,64 @@ impl<T> Yield<'_, T> {
         let block: &Shared<T> = self.block;
         // SAFETY: RUNNING, by `poll`.
         let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
-        // SAFETY: as above.
-        if branched || !unsafe { block.has_room() } {
-            return self.queue_up(cx, item);
-        }
+        let ring = match block.ring.as_deref() {
+            // SAFETY: as above; whoever has RUNNING is alone at the body's end.
+            Some(Ring::Unlocked(ring)) if !branched && unsafe { ring.has_room() } => ring,
+            _ => return self.offer_to_policy(cx, item),
+        };
         if self.gives_way(cx).is_pending() {
             // It keeps its place: the next poll may come to another yield first.
             return self.queue_up(cx, item);
         }
-        // SAFETY: RUNNING, by `poll`; who does not give way has run nobody else's code since the look for room.
-        unsafe { self.hand_over(cx, item) }
+        // SAFETY: as above; who does not give way has run nobody else's code since the look for room.
+        unsafe { ring.push(item) };
+        // SAFETY: RUNNING, by `poll`.
+        unsafe { block.has_put(1) };
+        Poll::Ready(())
+    }
+
+    /// Offers the item where a policy may have to say what becomes of it. Without one, waits for room.
+    #[inline(never)]
+    fn offer_to_policy(&mut self, cx: &mut task::Context<'_>, item: T) -> Poll<()> {
+        let block: &Shared<T> = self.block;
+        // SAFETY: RUNNING, by `poll`.
+        let branched = unsafe { block.head.with_turn(|turn| turn.branched) };
+        // SAFETY: as above.
+        let waits = branched || !unsafe { block.has_room() };
+        if !waits && self.leaves_it_at_that(cx) {
+            self.state = State::Offered(self.join(cx), item);
+            return Poll::Pending;
+        }
+        if waits || self.gives_way(cx).is_pending() {
+            return self.queue_up(cx, item);
+        }
+        // SAFETY: as above; who does not give way has run nobody else's code since the look for room.
+        let (polled, dropped) = unsafe { self.hand_over(cx, item) };
+        // Anybody's code, so at the very end.
+        drop(dropped);
+        polled
+    }
+
+    /// Whether the consumer polls this body, and has what it came for: a policy would drop more under its eyes, and a body that
+    /// waits for nothing would not let it go. Then the yield goes on at its next poll, which it asks for itself.
+    ///
+    /// Once in a poll of the body: who polls the yield again before that is over, as a `block_on` does, is not kept waiting.
+    fn leaves_it_at_that(&self, cx: &task::Context<'_>) -> bool {
+        let block: &Shared<T> = self.block;
+        let is_full = || block.ring.as_deref().is_some_and(Ring::is_full);
+        // SAFETY: RUNNING, by `poll`.
+        let enough = unsafe {
+            block.head.with_turn(|turn| {
+                let enough = turn.is_helped && is_full();
+                turn.is_helped &= !enough;
+                enough
+            })
+        };
+        if enough {
+            // A waker that panics was reported by the panic hook, and must not cost the yield its place.
+            quietly(|| cx.waker().wake_by_ref());
+        }
+        enough
     }
 
     /// Pending when the task's budget is used up. A consumer on another core may take the items of a buffer as fast as they come,
@@ -437,40 +506,40 @@ impl<T> Yield<'_, T> {
     #[cold]
     #[inline(never)]
     fn queue_up(&mut self, cx: &mut task::Context<'_>, item: T) -> Poll<()> {
+        let ticket = self.join(cx);
+        self.wait_for_turn(cx, ticket, item)
+    }
+
+    /// Joins the queue.
+    #[cold]
+    fn join(&self, cx: &task::Context<'_>) -> Ticket {
         let block: &Shared<T> = self.block;
         let ticket = block.join_queue(foreign(Head::this(self.block.node()), cx.waker()));
         // SAFETY: RUNNING, by `poll`.
         unsafe { block.head.with_turn(|turn| turn.branched = true) };
-        self.wait_for_turn(cx, ticket, item)
+        ticket
     }
 
-    /// Accepts the item.
+    /// Accepts the item. Returns what an overflow policy drops for want of room.
     ///
     /// # Safety
     ///
     /// The caller has RUNNING, and there is room. Since that was seen nobody else's code has run, as the clone or the drop of a
     /// waker: it may have polled another yield of this body, which has taken the room.
     #[inline]
-    unsafe fn hand_over(&mut self, cx: &task::Context<'_>, item: T) -> Poll<()> {
+    unsafe fn hand_over(&mut self, cx: &task::Context<'_>, item: T) -> (Poll<()>, Option<T>) {
         let block: &Shared<T> = self.block;
         let Some(ring) = &block.ring else {
             // SAFETY: by the caller's word; without a ring there is room where an item is asked for.
-            return unsafe { self.fill_slot(cx, item) };
+            return (unsafe { self.fill_slot(cx, item) }, None);
         };
         // SAFETY: by the caller's word; whoever has RUNNING is alone at the body's end.
-        unsafe { ring.push(item) };
+        let dropped = unsafe { ring.push(item) };
+        // One that was yielded in vain takes a unit of the budget: a body that is so far ahead is to let its consumer have a turn.
+        let step = if dropped.is_some() { ITEMS_PER_UNIT } else { 1 };
         // SAFETY: RUNNING, by the caller's word.
-        unsafe {
-            block.head.with_turn(|turn| {
-                turn.accepted = turn.accepted.wrapping_add(1);
-                turn.has_put = true;
-            });
-        }
-        // One that has begun to wait meanwhile is told when the poll is over.
-        if block.head.state.peek() & WAITING != 0 && block.head.state.clear(WAITING) & WAITING != 0 {
-            block.head.wake_consumer();
-        }
-        Poll::Ready(())
+        unsafe { block.has_put(step) };
+        (Poll::Ready(()), dropped)
     }
 
     /// Accepts the item where there is no ring.
@@ -519,10 +588,14 @@ impl<T> Yield<'_, T> {
         let block: &Shared<T> = self.block;
         let this = Head::this(self.block.node());
         // A waker's clone and drop are anybody's code: the one comes before the look for room, the other after the item was
-        // handed over, at the end of this function.
+        // handed over, at the end of this function. So is the drop of what a policy drops.
         let mut waker = foreign(this, cx.waker());
         // SAFETY: RUNNING, by `poll`.
-        let has_room = unsafe { block.has_room_or_says() } && self.gives_way(cx).is_ready();
+        let has_room = unsafe { block.has_room_or_says() }
+            // Those behind are told when it is their turn. Were they to give way, too, each would be woken for each turn.
+            && block.is_first(ticket)
+            && !self.leaves_it_at_that(cx)
+            && self.gives_way(cx).is_ready();
         let (is_last, _left) = match block.take_turn(ticket, has_room, &mut waker) {
             Turn::Wait => {
                 self.state = State::Offered(ticket, item);
@@ -535,7 +608,7 @@ impl<T> Yield<'_, T> {
             unsafe { block.head.with_turn(|turn| turn.branched = false) };
         }
         // SAFETY: as above; there is room, and neither `gives_way`, where it is ready, nor `take_turn` runs anybody else's code.
-        let polled = unsafe { self.hand_over(cx, item) };
+        let (polled, _dropped) = unsafe { self.hand_over(cx, item) };
         // Those behind may have been polled before, when it was not their turn.
         // SAFETY: as above.
         if !is_last && unsafe { block.has_room_or_says() } {
