@@ -95,7 +95,7 @@ fn start_blocking(
     buffer: usize,
     body: impl FnOnce(&BlockingYielder<u8>) + Send + 'static,
 ) -> Consumer<u8> {
-    start_thread(ctx, plan(handle, buffer.max(1)), buffer > 0, |_, co| body(co)).unwrap()
+    start_thread(ctx, plan(handle, buffer.max(1), None), buffer > 0, |_, co| body(co)).unwrap()
 }
 
 fn ask_once(consumer: &mut Consumer<u8>) -> Poll<Option<u8>> {
