@@ -7,7 +7,9 @@ mod body;
 mod borrow;
 mod macros;
 
+pub(crate) use self::body::is_no_checkpoint;
 pub(crate) use self::borrow::owned;
+pub(crate) use self::macros::mentions_yield;
 
 use crate::args::{Args, Kind};
 use crate::errors::{self, Errors};
@@ -144,6 +146,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     overflow_has_buffer(&args, &mut errors);
     buffer_has_room(&args, &mut errors);
     attribute_once(&mut attrs, &args, &mut errors);
+    no_checkpoint_on_loop(&mut attrs, &mut errors);
     asynchronous(&signature, &args, &mut errors);
     blocking_is_not_asynchronous(&signature, &args, &mut errors);
     not_const(&signature, &mut errors);
@@ -308,6 +311,17 @@ fn attribute_once(attrs: &mut Vec<Attribute>, args: &Args, errors: &mut Errors) 
             errors.push(errors::attribute_twice(attribute));
         }
         !second
+    });
+}
+
+/// It is for a loop of the body. It is taken off, as no such attribute is known to rustc.
+fn no_checkpoint_on_loop(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
+    attrs.retain(|attribute| {
+        let is_it = is_no_checkpoint(attribute);
+        if is_it {
+            errors.push(errors::no_checkpoint_elsewhere(attribute));
+        }
+        !is_it
     });
 }
 

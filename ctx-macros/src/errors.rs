@@ -383,6 +383,15 @@ pub(crate) fn no_yield(signature: &Signature, kind: Kind, context: Option<&str>)
     at(&signature.ident, message, help)
 }
 
+pub(crate) fn no_checkpoint_elsewhere(attribute: &Attribute) -> Error {
+    let help = "put it before the `loop`, `while` or `for` whose rounds are not to look at the end";
+    at(attribute, "`#[no_checkpoint]` goes on a loop of the body", help)
+}
+
+pub(crate) fn no_checkpoint_with_value(attribute: &Attribute) -> Error {
+    at(attribute, "`#[no_checkpoint]` takes no value", "write `#[no_checkpoint]`")
+}
+
 pub(crate) fn bare_yield(keyword: syn::Token![yield], value: Option<&dyn ToTokens>) -> Error {
     let value = value.map_or_else(|| "item".to_owned(), written);
     let help = format!("write `yield_!({value})`");

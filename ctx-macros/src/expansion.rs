@@ -204,6 +204,50 @@ pictures! {
         }
     }
 
+    checkpoints: (cancellable) {
+        async fn rows(ctx: &Context, mut feeds: Vec<Feed>, other: Feed) -> Row {
+            'feeds: for feed in &mut feeds {
+                while let Some(row) = feed.next().await {
+                    if row.is_last() {
+                        continue 'feeds;
+                    }
+                    yield_!(row);
+                }
+            }
+            for n in 0..10 {
+                yield_!(Row::numbered(n));
+            }
+            #[no_checkpoint]
+            while let Some(row) = other.next().await {
+                if row.is_first() {
+                    yield_!(row);
+                }
+            }
+            select! {
+                Some(row) = other.next() => loop {
+                    if let Some(row) = row.below().await {
+                        yield_!(row);
+                    }
+                },
+                () = async { 'some: loop { yield_all!(other.rows()); } } => {}
+            }
+            spawn(async move { loop { tick().await } });
+            while feeds.len() > 1 {
+                feeds.pop();
+            }
+        }
+    }
+
+    checkpoints_of_blocking: (blocking) {
+        fn squares() -> u64 {
+            for n in 0.. {
+                if is_square(n) {
+                    yield_!(n);
+                }
+            }
+        }
+    }
+
     blocking_results: (blocking) {
         fn rows(file: File) -> Result<Row, csv::Error> {
             for row in csv::Reader::from_reader(file) {

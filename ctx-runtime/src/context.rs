@@ -22,7 +22,7 @@ pub(crate) use self::lock::Lock;
 use self::tree::{CancellerRef, Kind, Own, Registered, Registration};
 pub(crate) use self::tree::{
     Ended, Hooks, InlineMember, Member, Node, NodeRef, OnThread, Payload, TaskRef, Wait, Within, cleaning_up,
-    discard, is_within, quietly,
+    discard, is_within, is_within_stopped, quietly,
 };
 use self::values::Values;
 use crate::loom::Mutex;
@@ -461,7 +461,7 @@ impl Context {
     pub async fn checkpoint(&self) -> Result<(), Cause> {
         tokio::task::consume_budget().await;
         // Where a body or a task has been stopped, its poll comes back and it is dropped: here.
-        if tree::is_within_stopped() {
+        if is_within_stopped() {
             std::future::pending::<()>().await;
         }
         self.cause().map_or(Ok(()), Err)

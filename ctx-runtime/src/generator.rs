@@ -8,6 +8,7 @@ mod handoff;
 mod inline;
 mod local;
 mod overflow;
+mod rounds;
 
 pub use self::builder::Builder;
 pub use self::end::{End, Panic};

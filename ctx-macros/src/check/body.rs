@@ -11,8 +11,8 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{
-    Attribute, Expr, ExprAsync, ExprAwait, ExprCall, ExprClosure, ExprMethodCall, ExprReturn, ExprYield,
-    Ident, ImplItemFn, Item, ItemFn, Macro, Path, Signature, Stmt, Token,
+    Attribute, Expr, ExprAsync, ExprAwait, ExprCall, ExprClosure, ExprForLoop, ExprLoop, ExprMethodCall,
+    ExprReturn, ExprWhile, ExprYield, Ident, ImplItemFn, Item, ItemFn, Macro, Path, Signature, Stmt, Token,
 };
 
 /// `context` is how an expression refers to the generator's context. Tells whether some `return` has an expression with
@@ -179,6 +179,15 @@ impl Walk<'_> {
         }
     }
 
+    /// Checks that `#[no_checkpoint]` takes nothing.
+    fn marks_alone(&mut self, attrs: &[Attribute]) {
+        for attribute in attrs.iter().filter(|attribute| is_no_checkpoint(attribute)) {
+            if attribute.meta.require_path_only().is_err() {
+                self.errors.push(errors::no_checkpoint_with_value(attribute));
+            }
+        }
+    }
+
     fn number_of_arguments(&mut self, word: Word, path: &Path, given: &Punctuated<Expr, Token![,]>) {
         let most = if word == Word::Defer { 2 } else { 1 };
         if given.is_empty() {
@@ -218,6 +227,30 @@ impl<'ast> Visit<'ast> for Walk<'_> {
             // What it expands to, syntax does not tell: it may yield.
             self.seen.may_yield = true;
         }
+    }
+
+    /// Checks that `#[no_checkpoint]` stands on a loop. Those of loops do not come by here.
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if is_no_checkpoint(attribute) {
+            self.errors.push(errors::no_checkpoint_elsewhere(attribute));
+        }
+    }
+
+    fn visit_expr_loop(&mut self, found: &'ast ExprLoop) {
+        self.marks_alone(&found.attrs);
+        self.visit_block(&found.body);
+    }
+
+    fn visit_expr_while(&mut self, found: &'ast ExprWhile) {
+        self.marks_alone(&found.attrs);
+        self.visit_expr(&found.cond);
+        self.visit_block(&found.body);
+    }
+
+    fn visit_expr_for_loop(&mut self, found: &'ast ExprForLoop) {
+        self.marks_alone(&found.attrs);
+        self.visit_expr(&found.expr);
+        self.visit_block(&found.body);
     }
 
     fn visit_expr_yield(&mut self, bare: &'ast ExprYield) {
@@ -313,6 +346,11 @@ impl<'ast> Visit<'ast> for Walk<'_> {
             self.within(Some(place), |walk| visit::visit_impl_item_fn(walk, function));
         }
     }
+}
+
+/// Whether an attribute says of a loop that it gets no checkpoint.
+pub(crate) fn is_no_checkpoint(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("no_checkpoint")
 }
 
 /// Whether an expression is for certain a value, not `()`: what a call returns, syntax does not tell. (A variable that

@@ -113,7 +113,8 @@ pub(super) fn is_std(path: &Path) -> bool {
     from_std && last.or(first).is_some_and(|name| STD.iter().any(|known| name == known))
 }
 
-pub(super) fn mentions_yield(tokens: TokenStream) -> bool {
+/// Whether a yield is among the tokens, in a block of its own or not.
+pub(crate) fn mentions_yield(tokens: TokenStream) -> bool {
     let yields = |token: &Ident| Word::ALL.iter().any(|word| word.yields() && token == word.name());
     tokens.into_iter().any(|token| match token {
         TokenTree::Group(group) => mentions_yield(group.stream()),

@@ -198,6 +198,33 @@ impl<T> BlockingYielder<T> {
         if head.runs == Runs::Asked { self.wait_for_room() } else { Ok(()) }
     }
 
+    /// Looks at the end, in a round of a loop that may have come by no yield. `#[generator(blocking)]` puts it into such loops.
+    ///
+    /// # Errors
+    ///
+    /// If the generator was stopped, or its runtime is gone: the body is to return.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator, Stopped};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut squares = Generator::builder().spawn_blocking(&Context::background(), |_, co| {
+    ///     let _: Result<(), Stopped> = (1_u64..).try_for_each(|n| {
+    ///         co.checkpoint()?;
+    ///         if n.isqrt().pow(2) == n { co.yield_(n) } else { Ok(()) }
+    ///     });
+    /// });
+    /// assert_eq!(squares.next().await, Some(1));
+    /// assert_eq!(squares.next().await, Some(4));
+    /// # }
+    /// ```
+    pub fn checkpoint(&self) -> Result<(), Stopped> {
+        self.unless_stopped()
+    }
+
     /// Whether the body is to return.
     fn is_stopped(&self) -> bool {
         self.block.node().has_end() || self.block.head.state.load() & ORPHANED != 0

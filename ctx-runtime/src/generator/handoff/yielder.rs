@@ -6,6 +6,7 @@ use super::ring::Ring;
 use super::state::{BLOCKED, ENDED, WAITING};
 use super::{clean_up, shield};
 use crate::context::{is_within, quietly};
+use crate::generator::rounds::Rounds;
 use futures_core::Stream;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -43,11 +44,12 @@ const ITEMS_PER_UNIT: u32 = 32;
 /// ```
 pub struct Yielder<T> {
     block: SharedRef<T>,
+    rounds: Rounds,
 }
 
 impl<T> Yielder<T> {
     pub(super) fn new(block: SharedRef<T>) -> Self {
-        Self { block }
+        Self { block, rounds: Rounds::default() }
     }
 
     /// Hands `item` to the consumer.
@@ -111,6 +113,40 @@ impl<T> Yielder<T> {
         while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
             self.yield_(item).await;
         }
+    }
+
+    /// Ends a round of a loop that may have come by no yield: looks at the end, and gives way when the task's budget is used up.
+    ///
+    /// What `#[generator]` puts into such loops. When the generator is stopped it does not return: the body is dropped there, unless it is in a
+    /// [`shield`](Self::shield). A load, a
+    /// decrement and a branch; each thirty-second asks for the budget besides.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut squares = Generator::builder().spawn(&Context::background(), |_, co| async move {
+    ///     for n in 1_u64.. {
+    ///         co.checkpoint().await;
+    ///         if n.isqrt().pow(2) == n {
+    ///             co.yield_(n).await;
+    ///         }
+    ///     }
+    /// });
+    /// assert_eq!(squares.next().await, Some(1));
+    /// assert_eq!(squares.next().await, Some(4));
+    /// # }
+    /// ```
+    #[inline]
+    pub fn checkpoint(&self) -> impl Future<Output = ()> + use<'_, T> {
+        poll_fn(|cx| self.rounds.poll(self.block.node().has_end(), cx))
     }
 
     /// Runs `section` as one that the end waits for: a cancel, a deadline, or a dropped handle do not interrupt it. The body is dropped

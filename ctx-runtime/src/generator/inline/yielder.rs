@@ -2,6 +2,7 @@
 
 use super::block::{Shared, SharedRef, Turn};
 use super::branches::{self, Ticket};
+use crate::generator::rounds::Rounds;
 use futures_core::Stream;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -12,11 +13,12 @@ use std::task::{self, Poll};
 /// What the body of an inline generator yields through.
 pub struct InlineYielder<T> {
     block: SharedRef<T>,
+    rounds: Rounds,
 }
 
 impl<T> InlineYielder<T> {
     pub(super) fn new(block: SharedRef<T>) -> Self {
-        Self { block }
+        Self { block, rounds: Rounds::default() }
     }
 
     /// Hands `item` to the consumer, and waits until the next one is asked for.
@@ -50,6 +52,40 @@ impl<T> InlineYielder<T> {
         while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
             self.yield_(item).await;
         }
+    }
+
+    /// Ends a round of a loop that may have come by no yield: looks at the end, and gives way when the task's budget is used up.
+    ///
+    /// What `#[generator]` puts into such loops. When the generator is stopped it does not return: the body is dropped there. A load, a
+    /// decrement and a branch; each thirty-second asks for the budget besides.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::generator;
+    ///
+    /// #[generator(inline)]
+    /// async fn even(numbers: &[u64]) -> u64 {
+    ///     for n in numbers {
+    ///         // co.checkpoint().await;
+    ///         if n % 2 == 0 {
+    ///             yield_!(*n);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// assert_eq!(even(&[1, 3, 4]).next().await, Some(4));
+    /// # }
+    /// ```
+    #[inline]
+    pub fn checkpoint(&self) -> impl Future<Output = ()> + use<'_, T> {
+        poll_fn(|cx| self.rounds.poll(self.block.has_end(), cx))
     }
 }
 
