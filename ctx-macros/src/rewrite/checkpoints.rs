@@ -211,7 +211,7 @@ impl VisitMut for Checkpoints {
 
     fn visit_macro_mut(&mut self, mac: &mut Macro) {
         let word = Word::called_by(&mac.path);
-        if word.is_some_and(Word::yields) || runs_in_place(&mac.path) {
+        if word.is_some_and(|word| word != Word::Defer) || runs_in_place(&mac.path) {
             mac.tokens = self.tokens(mem::take(&mut mac.tokens));
         }
     }
