@@ -147,6 +147,9 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     buffer_has_room(&args, &mut errors);
     attribute_once(&mut attrs, &args, &mut errors);
     no_checkpoint_on_loop(&mut attrs, &mut errors);
+    not_entry_point(&signature, &mut errors);
+    not_test(&mut attrs, &signature, &mut errors);
+    not_instrumented(&body, &signature, &mut errors);
     asynchronous(&signature, &args, &mut errors);
     blocking_is_not_asynchronous(&signature, &args, &mut errors);
     not_const(&signature, &mut errors);
@@ -154,6 +157,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
     not_variadic(&signature, &mut errors);
     let item = item(&signature, &args, &mut errors);
     let context = context(&signature, &args, &mut errors);
+    generics_bounded(&signature, &args, item.as_ref(), &mut errors);
     receiver_owned(&signature, &args, item.as_ref(), &mut errors);
     arguments_owned(&signature, context, &args, &mut errors);
     let fallible = item.as_ref().is_some_and(is_result);
@@ -167,7 +171,7 @@ pub(crate) fn check(source: Source) -> Result<Generator, Box<Refused>> {
                 kind => kind,
             };
             let returns_value =
-                body::check(&statements, kind, fallible, &signature, context.as_deref(), &mut errors);
+                body::check(&statements, kind, item.as_ref(), &signature, context.as_deref(), &mut errors);
             Some((attrs, statements, returns_value))
         }
         Body::Broken(error) => {
@@ -338,10 +342,45 @@ fn is_ours(path: &Path, name: &str, args: &Args) -> bool {
     ours || segments.is_empty() || matches!(*segments, [only] if only == "ctx_runtime")
 }
 
+/// A `main` that takes nothing is the program's, as far as anybody can tell here.
+fn not_entry_point(signature: &Signature, errors: &mut Errors) {
+    if is_entry_point(signature) {
+        errors.push(errors::entry_point(signature));
+    }
+}
+
+fn is_entry_point(signature: &Signature) -> bool {
+    signature.ident == "main" && signature.inputs.is_empty()
+}
+
+/// An attribute that makes a test of a function is taken off, so that it does not complain about the stub.
+fn not_test(attrs: &mut Vec<Attribute>, signature: &Signature, errors: &mut Errors) {
+    attrs.retain(|attribute| {
+        let is_test = attribute.path().segments.last().is_some_and(|last| last.ident == "test");
+        if is_test {
+            errors.push(errors::is_test(attribute, signature));
+        }
+        !is_test
+    });
+}
+
+/// `#[tracing::instrument]` must come after this attribute: what it makes of a body returns its item.
+fn not_instrumented(body: &Body, signature: &Signature, errors: &mut Errors) {
+    if let Body::Statements { statements, .. } = body {
+        if statements
+            .iter()
+            .any(|statement| macros::mentions(statement.to_token_stream(), "__tracing_attr_span"))
+        {
+            errors.push(errors::instrumented_first(signature));
+        }
+    }
+}
+
 // The function's head.
 
 fn asynchronous(signature: &Signature, args: &Args, errors: &mut Errors) {
-    if signature.asyncness.is_none() && args.blocking_key().is_none() {
+    // What `#[tokio::main]` has made of one is a mistake of its own.
+    if !is_entry_point(signature) && signature.asyncness.is_none() && args.blocking_key().is_none() {
         errors.push(errors::not_async(signature, args.may_be_blocking()));
     }
 }
@@ -399,6 +438,39 @@ fn item(signature: &Signature, args: &Args, errors: &mut Errors) -> Option<Type>
             Some((**ty).clone())
         }
     }
+}
+
+/// A type parameter without any bound is not `Send`, and not `'static`, as far as rustc knows. What others bring along, only that can tell.
+fn generics_bounded(signature: &Signature, args: &Args, item: Option<&Type>, errors: &mut Errors) {
+    let bounds = match args.kind() {
+        Kind::Inline => return,
+        Kind::Local => "'static",
+        Kind::Spawned | Kind::Blocking => "Send + 'static",
+    };
+    let of_values = signature.inputs.iter().filter_map(|argument| match argument {
+        FnArg::Typed(argument) => Some(&*argument.ty),
+        FnArg::Receiver(_) => None,
+    });
+    let held: Vec<&Type> = of_values.chain(item).collect();
+    for param in signature.generics.type_params() {
+        let name = param.ident.to_string();
+        let is_bounded = param.bounds.iter().any(|bound| !is_sized(bound))
+            || signature
+                .generics
+                .where_clause
+                .iter()
+                .any(|clause| macros::mentions(clause.to_token_stream(), &name));
+        let is_held =
+            || held.iter().any(|ty| matches!(bare(ty), Type::Path(path) if path.path.is_ident(&param.ident)));
+        if !is_bounded && is_held() {
+            errors.push(errors::unbounded(param, bounds));
+        }
+    }
+}
+
+/// `Sized`, or `?Sized`.
+fn is_sized(bound: &TypeParamBound) -> bool {
+    matches!(bound, TypeParamBound::Trait(bound) if bound.path.is_ident("Sized"))
 }
 
 /// What the attribute puts around the item.

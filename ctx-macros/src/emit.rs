@@ -78,18 +78,24 @@ fn with_builder(generator: &Generator, kind: Kind) -> TokenStream {
             (quote_spanned!(span=> Generator), quote_spanned!(span=> spawn::<#item, _, _>))
         }
     };
+    let mut outside = None;
     let body = if kind == Kind::Blocking {
         let body = blocking::body(generator, &krate, span);
-        quote_spanned!(span=> { #(#rebound)* #body })
+        let inside = tracing(attrs).map(|tracing| {
+            outside = Some(quote_spanned!(span=> let span = #tracing::Span::current();));
+            quote_spanned!(span=> let _inside = span.enter();)
+        });
+        quote_spanned!(span=> { #inside #(#rebound)* #body })
     } else {
         let (words, body) = (words(generator, span), body(generator, &krate, span));
-        quote_spanned!(span=> async move { #(#rebound)* #words #body })
+        in_span(attrs, quote_spanned!(span=> async move { #(#rebound)* #words #body }), span)
     };
     quote_spanned! {span=>
         #(#attrs)*
         #track_caller
         #vis #unsafety #fn_token #ident #generics(#(#parameters),*) -> #krate::#made<#item> #where_clause {
             #(#body_attrs)*
+            #outside
             #krate::Generator::builder().name(#name)#buffer #overflow #grace.#start(#context, move |#child, co| #body)
         }
     }
@@ -123,6 +129,31 @@ fn words(generator: &Generator, span: Span) -> TokenStream {
         },
     });
     quote_spanned!(span=> let co = &co; #(#words)*)
+}
+
+/// A body in the span of `#[tracing::instrument]`, if the function has that: by itself it would be about the call only.
+// Output: ::tracing::Instrument::instrument(async move { BODY }, ::tracing::Span::current())
+fn in_span(attrs: &[Attribute], body: TokenStream, span: Span) -> TokenStream {
+    match tracing(attrs) {
+        Some(tracing) => {
+            quote_spanned!(span=> #tracing::Instrument::instrument(#body, #tracing::Span::current()))
+        }
+        None => body,
+    }
+}
+
+/// The path to `tracing`, as `#[tracing::instrument]` has it, or the usual one.
+fn tracing(attrs: &[Attribute]) -> Option<TokenStream> {
+    let path = attrs
+        .iter()
+        .map(Attribute::path)
+        .find(|path| path.segments.last().is_some_and(|last| last.ident == "instrument"))?;
+    let segments: Vec<_> = path.segments.iter().take(path.segments.len() - 1).collect();
+    let leading = path.leading_colon;
+    Some(match &*segments {
+        [] => quote_spanned!(Span::mixed_site()=> ::tracing),
+        segments => quote_spanned!(Span::mixed_site()=> #leading #(#segments)::*),
+    })
 }
 
 /// The user's path to the crate, or the usual one.

@@ -94,6 +94,27 @@ pub(crate) fn no_body(signature: &Signature, made: &str, item: Option<&Type>) ->
     at(&signature.ident, message, help)
 }
 
+pub(crate) fn not_a_closure(first: &TokenTree) -> Error {
+    let message = "`#[generator]` goes on a function, and not on a closure";
+    let help = "write an `async fn`, or start it with `Generator::builder().spawn(&ctx, |ctx, co| async move { .. })`";
+    at(first, message, help)
+}
+
+pub(crate) fn entry_point(signature: &Signature) -> Error {
+    let message = "`#[generator]` on `main`: a program runs that once, and takes no items of it";
+    at(&signature.ident, message, "give the generator a name of its own, and take its items in `main`")
+}
+
+pub(crate) fn is_test(attribute: &Attribute, signature: &Signature) -> Error {
+    let message = format!("`#[generator]` on the test `{}`: a test hands no items on", signature.ident);
+    at(attribute, message, "write the generator as a function of its own, and take its items in the test")
+}
+
+pub(crate) fn instrumented_first(signature: &Signature) -> Error {
+    let message = format!("`#[instrument]` has changed the body of `{}` already", signature.ident);
+    at(&signature.ident, message, "put it below the `#[generator]`: the body then runs in its span")
+}
+
 pub(crate) fn attribute_twice(second: &Attribute) -> Error {
     at(second, "`#[generator]` is here twice", "remove this one, and put its options into the other")
 }
@@ -160,6 +181,17 @@ pub(crate) fn returns_generator(ty: &Type, item: Option<&Type>, kind: Kind) -> E
 pub(crate) fn returns_impl(ty: &Type) -> Error {
     let message = "the item of a generator needs a type that can be named";
     at(ty, message, "write the type itself, or box it: `Box<dyn .. + Send>`")
+}
+
+pub(crate) fn unbounded(param: &syn::TypeParam, bounds: &str) -> Error {
+    let name = &param.ident;
+    let message = match bounds {
+        "'static" => format!("a generator outlives the call, and `{name}` may be a type that borrows"),
+        _ => format!(
+            "`{name}` may be a type that is not `Send`, or that borrows: a generator outlives the call, in a task"
+        ),
+    };
+    at(param, message, format!("write `{name}: {bounds}`"))
 }
 
 pub(crate) fn borrowed_item(borrow: &dyn ToTokens, may_be_inline: bool) -> Error {
@@ -411,6 +443,23 @@ pub(crate) fn await_in_blocking(keyword: syn::Token![await]) -> Error {
 pub(crate) fn returns_value(value: &dyn ToTokens) -> Error {
     let message = "`return` ends a generator, and hands nothing on";
     at(value, message, format!("write `yield_!({}); return;`", written(value)))
+}
+
+pub(crate) fn question_mark(mark: syn::Token![?], item: &Type) -> Error {
+    let item = written(item);
+    let message =
+        format!("`?` hands an error on, and the items of this generator are no `Result`s, but `{item}`");
+    let help = format!(
+        "write the item as `Result<{item}, E>` (what an alias stands for is not seen: write the `Result` out),\n\
+         \x20     or end the generator here with `let Ok(..) = .. else {{ return }};`"
+    );
+    at(mark, message, help)
+}
+
+pub(crate) fn tail_value(tail: &dyn ToTokens, fallible: bool) -> Error {
+    let written = written(tail);
+    let item = if fallible { format!("Ok({written})") } else { written };
+    at(tail, "the last line of a generator hands nothing on", format!("write `yield_!({item});`"))
 }
 
 pub(crate) fn tail_ok(tail: &dyn ToTokens) -> Error {

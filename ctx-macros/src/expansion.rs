@@ -146,6 +146,20 @@ pictures! {
         }
     }
 
+    instrumented: () {
+        #[tracing::instrument(skip_all)]
+        async fn once() -> u8 {
+            yield_!(1);
+        }
+    }
+
+    instrumented_blocking: (blocking) {
+        #[instrument]
+        fn once() -> u8 {
+            yield_!(1);
+        }
+    }
+
     inline: (cancellable, inline) {
         async fn words(ctx: &Context, text: &str, keep: impl Fn(&str) -> bool) -> &str {
             for word in text.split(' ').filter(|word| keep(word)) {

@@ -59,6 +59,10 @@ pub(crate) fn parse(args: TokenStream, item: TokenStream) -> Result<Source, NotA
                 errors.push(error);
                 return Err(NotAFunction { errors, item: TokenStream::new() });
             };
+            if is_closure(&item) {
+                errors.push(errors::not_a_closure(&first));
+                return Err(NotAFunction { errors, item: TokenStream::new() });
+            }
             errors.push(errors::not_a_function(&first));
             Err(NotAFunction { errors, item })
         }
@@ -99,6 +103,13 @@ fn without_invisible_group(item: TokenStream) -> TokenStream {
         (Some(TokenTree::Group(group)), None) if group.delimiter() == Delimiter::None => group.stream(),
         _ => item,
     }
+}
+
+fn is_closure(item: &TokenStream) -> bool {
+    let is_word =
+        |token: &TokenTree| matches!(token, TokenTree::Ident(word) if word == "async" || word == "move");
+    let mut tokens = item.clone().into_iter().skip_while(is_word);
+    matches!(tokens.next(), Some(TokenTree::Punct(bar)) if bar.as_char() == '|')
 }
 
 /// The token that tells that this is no function, if one does.

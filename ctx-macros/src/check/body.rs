@@ -1,7 +1,7 @@
 //! The rules of the body: where it yields, and with what it ends.
 
-use super::is_unit;
 use super::macros::{is_std, mentions_yield};
+use super::{is_result, is_unit};
 use crate::args::Kind;
 use crate::errors::{self, Errors};
 use crate::words::Word;
@@ -11,8 +11,9 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{
-    Attribute, Expr, ExprAsync, ExprAwait, ExprCall, ExprClosure, ExprForLoop, ExprLoop, ExprMethodCall,
-    ExprReturn, ExprWhile, ExprYield, Ident, ImplItemFn, Item, ItemFn, Macro, Path, Signature, Stmt, Token,
+    Attribute, Block, Expr, ExprAsync, ExprAwait, ExprCall, ExprClosure, ExprForLoop, ExprLoop,
+    ExprMethodCall, ExprReturn, ExprTry, ExprTryBlock, ExprWhile, ExprYield, Ident, ImplItemFn, Item, ItemFn,
+    Local, Macro, Pat, Path, Signature, Stmt, Token, Type,
 };
 
 /// `context` is how an expression refers to the generator's context. Tells whether some `return` has an expression with
@@ -20,17 +21,20 @@ use syn::{
 pub(super) fn check(
     body: &[Stmt],
     kind: Kind,
-    fallible: bool,
+    item: Option<&Type>,
     signature: &Signature,
     context: Option<&str>,
     errors: &mut Errors,
 ) -> bool {
+    let fallible = item.is_some_and(is_result);
     let mut walk = Walk {
         kind,
         place: Place::Body,
         returns: true,
         handed_to: None,
         redefined: Vec::new(),
+        yielding: Vec::new(),
+        item,
         seen: Seen::default(),
         fallible,
         errors,
@@ -42,19 +46,21 @@ pub(super) fn check(
     if !seen.may_yield {
         errors.push(errors::no_yield(signature, kind, context));
     }
-    if fallible {
-        ends_without_result(body, errors);
-    }
+    ends_without_value(body, fallible, errors);
     seen.returns_value
 }
 
-/// Checks that the last line is not a `Result`, as it is in a function that returns one.
-fn ends_without_result(body: &[Stmt], errors: &mut Errors) {
+/// Checks that the last line is no value, nor a `Result`, as it is in a function that returns one.
+fn ends_without_value(body: &[Stmt], fallible: bool, errors: &mut Errors) {
     let Some(Stmt::Expr(tail, None)) = body.last() else { return };
     match result(tail) {
-        Some(("Ok", value)) if is_unit(value) => errors.push(errors::tail_ok(tail)),
-        Some((variant, _)) => errors.push(errors::tail_result(tail, variant == "Err")),
-        None => {}
+        Some(("Ok", value)) if fallible && is_unit(value) => errors.push(errors::tail_ok(tail)),
+        Some((variant, _)) if fallible => errors.push(errors::tail_result(tail, variant == "Err")),
+        // A variable may hold `()`.
+        _ if is_value(tail) && !matches!(tail, Expr::Path(_)) => {
+            errors.push(errors::tail_value(tail, fallible))
+        }
+        _ => {}
     }
 }
 
@@ -100,8 +106,11 @@ struct Walk<'e> {
     handed_to: Option<Runner>,
     /// Of which the body has a macro of its own.
     redefined: Vec<Word>,
+    /// The variables that are async blocks which yield.
+    yielding: Vec<Ident>,
     seen: Seen,
     fallible: bool,
+    item: Option<&'e Type>,
     errors: &'e mut Errors,
 }
 
@@ -198,11 +207,20 @@ impl Walk<'_> {
     }
 
     fn hand_to<'a>(&mut self, runner: Runner, arguments: impl IntoIterator<Item = &'a Expr>) {
-        let outside = self.handed_to.replace(runner);
+        let outside = self.handed_to.replace(runner.clone());
         for argument in arguments {
+            self.does_not_yield(argument, &runner);
             self.visit_expr(argument);
         }
         self.handed_to = outside;
+    }
+
+    /// Checks that what is spawned is no block of before that yields.
+    fn does_not_yield(&mut self, argument: &Expr, runner: &Runner) {
+        let (Expr::Path(variable), Runner::Spawn(spawn)) = (argument, runner) else { return };
+        if let Some(block) = variable.path.get_ident().filter(|block| self.yielding.contains(block)) {
+            self.errors.push(errors::yield_spawned(block, spawn));
+        }
     }
 
     /// The arguments of a macro that takes expressions; where they are none after all, its tokens must do.
@@ -283,6 +301,35 @@ impl<'ast> Visit<'ast> for Walk<'_> {
             self.errors.push(errors::await_in_blocking(wait.await_token));
         }
         self.visit_expr(&wait.base);
+    }
+
+    fn visit_block(&mut self, block: &'ast Block) {
+        let outside = self.yielding.clone();
+        visit::visit_block(self, block);
+        self.yielding = outside;
+    }
+
+    fn visit_local(&mut self, local: &'ast Local) {
+        visit::visit_local(self, local);
+        let Pat::Ident(variable) = &local.pat else { return };
+        self.yielding.retain(|known| *known != variable.ident);
+        if let Some(Expr::Async(block)) = local.init.as_ref().map(|init| &*init.expr) {
+            if self.redefined.is_empty() && mentions_yield(block.block.to_token_stream()) {
+                self.yielding.push(variable.ident.clone());
+            }
+        }
+    }
+
+    /// Checks that the generator has something to hand an error on to.
+    fn visit_expr_try(&mut self, tries: &'ast ExprTry) {
+        if let Some(item) = self.item.filter(|_| self.returns && !self.fallible) {
+            self.errors.push(errors::question_mark(tries.question_token, item));
+        }
+        self.visit_expr(&tries.expr);
+    }
+
+    fn visit_expr_try_block(&mut self, block: &'ast ExprTryBlock) {
+        self.within(None, |walk| walk.visit_block(&block.block));
     }
 
     fn visit_expr_call(&mut self, call: &'ast ExprCall) {

@@ -122,3 +122,12 @@ pub(crate) fn mentions_yield(tokens: TokenStream) -> bool {
         _ => false,
     })
 }
+
+/// Whether a word is among the tokens.
+pub(super) fn mentions(tokens: TokenStream, name: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        TokenTree::Ident(word) => word == name,
+        _ => false,
+    })
+}

@@ -11,7 +11,7 @@
 //!
 //! For either, what has no name gets one.
 
-use super::{Arguments, arguments, body, is_cfg, krate, track_caller, ungrouped, words};
+use super::{Arguments, arguments, body, in_span, is_cfg, krate, track_caller, ungrouped, words};
 use crate::check::{Argument, Generator};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
@@ -61,6 +61,7 @@ pub(super) fn generator(generator: &Generator) -> TokenStream {
     let name = LitStr::new(&generator.ident().unraw().to_string(), span);
     let words = words(generator, span);
     let body = body(generator, &krate, span);
+    let body = in_span(attrs, quote_spanned!(span=> async move { #(#rebound)* #words #body }), span);
 
     quote_spanned! {span=>
         #(#attrs)*
@@ -70,11 +71,7 @@ pub(super) fn generator(generator: &Generator) -> TokenStream {
         #where_clause
         {
             #(#body_attrs)*
-            #krate::private::inline::<#item, _, _>(#context, #name, move |#child, co| async move {
-                #(#rebound)*
-                #words
-                #body
-            })
+            #krate::private::inline::<#item, _, _>(#context, #name, move |#child, co| #body)
         }
     }
 }

@@ -40,6 +40,13 @@ pub(crate) fn word_in_spawn(path: &Path, word: Word, spawn: &Ident, kind: Kind) 
     at(path, message, help)
 }
 
+pub(crate) fn yield_spawned(block: &Ident, spawn: &Ident) -> Error {
+    let message = format!("`{block}` yields, and what `{spawn}` is given may outlive the generator");
+    let help = "await it in the body (with `join!` for several at once), \
+                or send from it over a channel and `yield_!` what arrives";
+    at(block, message, help)
+}
+
 pub(crate) fn word_in_defer(path: &Path, word: Word) -> Error {
     let name = word.name();
     let message = format!("`{name}!` in what `defer!` is given: that runs when the body is gone");
