@@ -349,7 +349,7 @@ fn not_entry_point(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-fn is_entry_point(signature: &Signature) -> bool {
+pub(crate) fn is_entry_point(signature: &Signature) -> bool {
     signature.ident == "main" && signature.inputs.is_empty()
 }
 

@@ -8,7 +8,7 @@ mod blocking;
 mod inline;
 
 use crate::args::{Args, Kind, Policy};
-use crate::check::{Argument, Generator, Refused, owned};
+use crate::check::{Argument, Generator, Refused, is_entry_point, owned};
 use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
@@ -415,20 +415,23 @@ pub(crate) fn stub(refused: Refused) -> TokenStream {
     let span = Span::mixed_site().located_at(signature.ident.span());
     let krate = krate(args.krate(), span);
     let errors = errors.into_compile_errors();
+    let is_entry = is_entry_point(&signature);
     let item = item.map_or_else(|| quote_spanned!(span=> ()), |item| owned(item).into_token_stream());
     let syn::Signature { safety, fn_token, ident, generics, inputs, .. } = signature;
     let where_clause = &generics.where_clause;
     let body =
         if has_body { quote_spanned!(span=> { ::core::unimplemented!() }) } else { quote_spanned!(span=> ;) };
     let made = match args.kind() {
-        Kind::Inline => quote_spanned!(span=> #krate::Inline<#item, ::core::future::Ready<()>>),
-        Kind::Local => quote_spanned!(span=> #krate::LocalGenerator<#item>),
-        Kind::Spawned | Kind::Blocking => quote_spanned!(span=> #krate::Generator<#item>),
+        // Or rustc complains about what `main` returns, too.
+        _ if is_entry => None,
+        Kind::Inline => Some(quote_spanned!(span=> -> #krate::Inline<#item, ::core::future::Ready<()>>)),
+        Kind::Local => Some(quote_spanned!(span=> -> #krate::LocalGenerator<#item>)),
+        Kind::Spawned | Kind::Blocking => Some(quote_spanned!(span=> -> #krate::Generator<#item>)),
     };
     quote_spanned! {span=>
         #errors
         #(#attrs)*
         #[allow(unused)]
-        #vis #safety #fn_token #ident #generics(#inputs) -> #made #where_clause #body
+        #vis #safety #fn_token #ident #generics(#inputs) #made #where_clause #body
     }
 }

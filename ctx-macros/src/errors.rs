@@ -446,14 +446,27 @@ pub(crate) fn returns_value(value: &dyn ToTokens) -> Error {
 }
 
 pub(crate) fn question_mark(mark: syn::Token![?], item: &Type) -> Error {
+    let may_be_alias = matches!(item, Type::Path(path)
+        if path.path.segments.last().is_some_and(|last| last.arguments.is_none() && starts_upper(&last.ident)));
     let item = written(item);
+    let or = if may_be_alias {
+        format!(
+            "\n\x20     (if `{item}` stands for a `Result`, write that out: an alias is not seen through)"
+        )
+    } else {
+        String::new()
+    };
     let message =
-        format!("`?` hands an error on, and the items of this generator are no `Result`s, but `{item}`");
+        format!("`?` hands an error on, and the items of this generator, `{item}`, are no `Result`s");
     let help = format!(
-        "write the item as `Result<{item}, E>` (what an alias stands for is not seen: write the `Result` out),\n\
-         \x20     or end the generator here with `let Ok(..) = .. else {{ return }};`"
+        "write the return type `Result<{item}, E>`, \
+         or end the generator here, as in `let Ok(..) = .. else {{ return }};`{or}"
     );
     at(mark, message, help)
+}
+
+fn starts_upper(name: &Ident) -> bool {
+    name.unraw().to_string().starts_with(char::is_uppercase)
 }
 
 pub(crate) fn tail_value(tail: &dyn ToTokens, fallible: bool) -> Error {

@@ -9,6 +9,8 @@ mod emit;
 mod errors;
 #[cfg(test)]
 mod expansion;
+#[cfg(test)]
+mod mutations;
 mod parse;
 mod rewrite;
 mod test;

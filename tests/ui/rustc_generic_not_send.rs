@@ -1,8 +1,8 @@
 use ctx_runtime::generator;
 
 #[generator]
-async fn once<T>(value: T) -> T {
-    yield_!(value);
+async fn once<T: Clone>(value: T) -> T {
+    yield_!(value.clone());
 }
 
 #[tokio::main]

@@ -1,14 +1,18 @@
 use ctx_runtime::generator;
 
+fn last() -> u64 {
+    1
+}
+
 #[generator]
-async fn count(last: u64) -> u64 {
+async fn count() -> u64 {
     yield_!(0);
-    last + 1
+    last()
 }
 
 #[tokio::main]
 async fn main() {
-    let mut numbers = count(1);
+    let mut numbers = count();
     let first: Option<u64> = numbers.next().await;
     assert_eq!(first, Some(0));
 }
