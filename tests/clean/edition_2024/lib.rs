@@ -1,0 +1,6 @@
+//! In edition 2024.
+
+#![deny(warnings)]
+
+#[path = "../kinds.rs"]
+pub mod kinds;
