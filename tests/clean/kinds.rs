@@ -4,7 +4,7 @@ use ctx_runtime::{Context, Generator, generator};
 use std::fmt::Display;
 use std::num::ParseIntError;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -123,6 +123,20 @@ pub async fn either(first: Option<u64>) -> u64 {
     if first.is_some() { yield_!(1) } else { yield_!(2) }
 }
 
+/// A yield at the end, without a semicolon.
+#[generator]
+pub async fn last(ready: Arc<Mutex<Vec<u64>>>) -> usize {
+    yield_!(ready.lock().map_or(0, |ready| ready.len()))
+}
+
+/// An end that is never reached.
+#[generator]
+pub async fn waiting(first: Option<u64>) -> Result<u64, String> {
+    let Some(first) = first else { return };
+    yield_!(Ok(first));
+    std::future::pending().await
+}
+
 /// Yields at the same time, one after another, and in the arguments of macros.
 #[generator(cancellable)]
 pub async fn at_once(ctx: &Context) -> usize {
@@ -217,7 +231,7 @@ pub fn numbers(texts: Vec<String>) -> Result<u64, ParseIntError> {
     for text in texts {
         match text.as_str() {
             "end" => return,
-            "last" => return Err("x".parse::<u64>().unwrap_err()),
+            "err" => return "err".parse::<u64>().map(drop),
             "skip" => yield_!(text.parse()),
             _ => yield_!(Ok(text.parse()?)),
         }
@@ -357,6 +371,18 @@ impl<T: Clone + Send + Sync + 'static> Table<T> {
 pub trait Rows {
     /// The rows.
     fn rows(self, ctx: &Context) -> Generator<u64>;
+
+    /// The rows, each twice.
+    #[generator(cancellable)]
+    async fn doubled(self, ctx: &Context) -> u64
+    where
+        Self: Sized + Send + 'static,
+    {
+        let mut rows = self.rows(ctx);
+        while let Some(row) = rows.next().await {
+            yield_!(2 * row);
+        }
+    }
 }
 
 impl Rows for Table<u64> {

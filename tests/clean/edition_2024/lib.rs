@@ -1,6 +1,4 @@
 //! In edition 2024.
 
-#![deny(warnings)]
-
 #[path = "../kinds.rs"]
 pub mod kinds;
