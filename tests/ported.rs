@@ -84,7 +84,7 @@ mod fetching {
         }
     }
 
-    /// All rows, the next page fetched while the consumer is busy with the last one.
+    /// All rows, the next page fetched while the consumer is busy with this one.
     #[generator(cancellable, buffer = 3)]
     async fn rows(ctx: &Context, server: Server) -> io::Result<u64> {
         let mut cursor = None;
