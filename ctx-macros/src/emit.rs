@@ -211,8 +211,10 @@ fn arguments(arguments: &[Argument], args: &Args, krate: &TokenStream, span: Spa
                 let name = match plain_name(&argument.pat) {
                     Some(PatIdent { mutability, ident, .. }) => {
                         child = ident.to_token_stream();
-                        rebound.push(quote_spanned!(span=> #[allow(unused_variables)] let #mutability #ident = #borrow #ident;));
-                        ident.clone()
+                        let used = says_unused(ident).then(|| allow_use(span));
+                        rebound.push(quote_spanned!(span=> #[allow(unused_variables)] #used let #mutability #ident = #borrow #ident;));
+                        // The call uses it.
+                        if says_unused(ident) { Ident::new("ctx", span) } else { ident.clone() }
                     }
                     None => Ident::new("ctx", span),
                 };
@@ -226,10 +228,7 @@ fn arguments(arguments: &[Argument], args: &Args, krate: &TokenStream, span: Spa
                     .filter(|attribute| !is_for_parameter(attribute) || is_cfg(attribute));
                 let attrs = quote_spanned!(span=> #(#attrs)*);
                 if let Some(PatIdent { mutability, ident, .. }) = plain_name(&argument.pat) {
-                    // A name that says "unused" is used here.
-                    let used = ident.to_string().starts_with('_').then(|| {
-                        quote_spanned!(span=> #[allow(clippy::no_effect_underscore_binding, clippy::used_underscore_binding)])
-                    });
+                    let used = says_unused(ident).then(|| allow_use(span));
                     let in_option =
                         args.mentions(ident).then(|| quote_spanned!(span=> #[allow(unused_variables)]));
                     parameters.push(parameter(argument, ident));
@@ -249,6 +248,15 @@ fn arguments(arguments: &[Argument], args: &Args, krate: &TokenStream, span: Spa
         }
     }
     Arguments { parameters, context, child, rebound }
+}
+
+fn says_unused(name: &Ident) -> bool {
+    name.to_string().starts_with('_')
+}
+
+/// A name that says "unused" is used in what moves it into the body.
+fn allow_use(span: Span) -> TokenStream {
+    quote_spanned!(span=> #[allow(clippy::no_effect_underscore_binding, clippy::used_underscore_binding)])
 }
 
 /// The pattern of an argument that is a name, and no more than that.

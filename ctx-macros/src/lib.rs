@@ -46,6 +46,9 @@ use proc_macro2::TokenStream;
 /// `N`, the name and the limit may be any expression, also one of the arguments. Of `local`, `inline` and `blocking` there is at most
 /// one.
 ///
+/// For what goes through the items of others (an adaptor), `inline` is the natural kind: it borrows, and needs no bounds. With a context it
+/// needs hidden lifetimes written: `Iter<'_, u64>` for `Iter<u64>`.
+///
 /// `overflow` needs a `buffer`; what it drops is counted by the handle's `dropped()`, and the rest arrives in order. With `buffer = 1,
 /// overflow = drop_oldest` a consumer that is slow gets the latest item.
 ///
@@ -447,6 +450,32 @@ mod tests {
             return Err(io::Error::other("end"));
         }
     "#;
+
+    /// What stands in an expansion may have the span of its macro, where `forbid(unsafe_code)` does not look.
+    #[test]
+    fn an_expansion_has_no_unsafe_code_of_its_own() {
+        fn has_unsafe(tokens: TokenStream) -> bool {
+            tokens.into_iter().any(|token| match token {
+                TokenTree::Group(group) => has_unsafe(group.stream()),
+                TokenTree::Ident(word) => word == "unsafe",
+                _ => false,
+            })
+        }
+        let safe = FUNCTION.replace("unsafe fn", "fn").replace("Err(io::Error::other(\"end\"))", "");
+        for (args, function) in [
+            ("cancellable, buffer = 1, overflow = drop_oldest, grace = LIMIT", &*safe),
+            ("local, cancellable", &*safe),
+            ("blocking, cancellable", BLOCKING),
+            (
+                "inline",
+                "async fn letters(&self, text: &str) -> char { for c in text { if c { yield_!(c) } } }",
+            ),
+        ] {
+            let expansion = expand(args.parse().unwrap(), function.parse().unwrap_or_default());
+            assert!(!has_unsafe(expansion.clone()), "{expansion}");
+        }
+        assert!(has_unsafe(expand(TokenStream::new(), FUNCTION.parse().unwrap())));
+    }
 
     /// Every version of the tokens that lacks one of them, at any depth.
     fn with_one_less(tokens: TokenStream) -> Vec<TokenStream> {

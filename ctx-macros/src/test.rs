@@ -46,6 +46,10 @@ fn parse(args: TokenStream, item: TokenStream) -> Result<(Options, ItemFn), Erro
             let (ours, tokios): (Vec<_>, Vec<_>) =
                 options.into_iter().partition(|option| path_of(option).is_some());
             krate = ours.iter().find_map(path_of).cloned();
+            // By a path that means the same everywhere.
+            let is_named = tokios.iter().any(|option| option.path().is_ident("crate"));
+            let named = (!is_named).then(|| quote!(crate = "::tokio"));
+            let tokios = tokios.iter().map(ToTokens::to_token_stream).chain(named);
             quote!(#(#tokios),*)
         }
     };
@@ -93,7 +97,7 @@ fn check(function: &ItemFn) -> Result<bool, Errors> {
 //
 // Output:
 //
-//     #[::tokio::test(start_paused = true)]
+//     #[::tokio::test(start_paused = true, crate = "::tokio")]
 //     async fn ends() -> io::Result<()> {
 //         #[allow(clippy::unused_async)]
 //         async fn ends(ctx: Context) -> io::Result<()> { BODY }

@@ -1,7 +1,8 @@
 //! The body of a blocking generator to tokens: plain code, which a yield leaves when the generator is stopped.
 //!
 //! It leaves by a `break`, and not by `return`, as that would leave any closure that a macro of others has put the yield into, and
-//! no more than that: a label does not reach into a closure, so there it does not compile.
+//! no more than that: a label does not reach into a closure, so there it does not compile. And it matches on the result, as a user's
+//! trait may have an `is_err` for all types.
 
 use super::{end, error_type, statements};
 use crate::check::Generator;
@@ -23,7 +24,7 @@ use quote::quote_spanned;
 //                 let root = root;
 //                 'body: {
 //                     macro_rules! yield_ {
-//                         ($item:expr $(,)?) => { if co.yield_({ $item }).is_err() { break 'body; } };
+//                         ($item:expr $(,)?) => { if let ::core::result::Result::Err(_) = co.yield_({ $item }) { break 'body; } };
 //                     }
 //                     BODY
 //                 }
@@ -49,7 +50,7 @@ pub(super) fn body(generator: &Generator, krate: &TokenStream, span: Span) -> To
     let body = quote_spanned! {span=>
         'body: {
             macro_rules! yield_ {
-                ($item:expr $(,)?) => { if co.yield_({ $item }).is_err() { break 'body; } };
+                ($item:expr $(,)?) => { if let ::core::result::Result::Err(_) = co.yield_({ $item }) { break 'body; } };
             }
             #body
         }

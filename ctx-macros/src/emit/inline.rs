@@ -6,10 +6,10 @@
 //!
 //! - a function says what it captures, with `use<..>`;
 //! - a method cannot, as it would have to name the parameters of an `impl` that is not to be seen from here. There, what the body
-//!   holds is said to outlive `'inline`, and so is the future: then rustc asks that what was captured lives as long as `'inline`
+//!   holds is said to outlive `'__inline`, and so is the future: then rustc asks that what was captured lives as long as `'__inline`
 //!   does, and not the context.
 //!
-//! For either, what has no name gets one.
+//! For either, what has no name gets one, that nobody else will have written.
 
 use super::{Arguments, arguments, body, in_span, is_cfg, krate, track_caller, ungrouped, words};
 use crate::check::{Argument, Generator};
@@ -30,8 +30,8 @@ use syn::{
 // Output:
 //
 //     #[track_caller]
-//     fn words<'elided0>(ctx: &Context, text: &'elided0 str)
-//         -> ::ctx_runtime::Inline<String, impl ::core::future::Future<Output = ()> + use<'elided0>>
+//     fn words<'__elided0>(ctx: &Context, text: &'__elided0 str)
+//         -> ::ctx_runtime::Inline<String, impl ::core::future::Future<Output = ()> + use<'__elided0>>
 //     {
 //         ::ctx_runtime::private::inline::<String, _, _>(ctx, "words", move |ctx, co| async move {
 //             #[allow(unused_variables)]
@@ -129,7 +129,7 @@ fn head(generator: &Generator, span: Span) -> Head {
     names.visit_item(&item);
     held.push(item.clone());
 
-    let inline = Lifetime::new("'inline", span);
+    let inline = Lifetime::new("'__inline", span);
     let Names { lifetimes, types, seen, is_method, .. } = names;
     let lifetimes = lifetimes.iter().chain(is_method.then_some(&inline));
     let lifetimes = lifetimes.map(|name| GenericParam::Lifetime(LifetimeParam::new(name.clone())));
@@ -174,7 +174,7 @@ struct Names {
 
 impl Names {
     fn new_lifetime(&mut self) -> Lifetime {
-        let lifetime = Lifetime::new(&format!("'elided{}", self.lifetimes.len()), self.span);
+        let lifetime = Lifetime::new(&format!("'__elided{}", self.lifetimes.len()), self.span);
         self.lifetimes.push(lifetime.clone());
         self.seen.push(lifetime.clone());
         lifetime
@@ -227,9 +227,15 @@ impl VisitMut for Names {
     }
 
     fn visit_type_mut(&mut self, ty: &mut Type) {
+        if let Type::Paren(paren) = ty {
+            if matches!(*paren.elem, Type::ImplTrait(_)) {
+                // A name needs none.
+                *ty = (*paren.elem).clone();
+            }
+        }
         visit_mut::visit_type_mut(self, ty);
         if let Type::ImplTrait(argument) = ty {
-            let name: Ident = format_ident!("Impl{}", self.types.len(), span = self.span);
+            let name: Ident = format_ident!("__Impl{}", self.types.len(), span = self.span);
             let bounds = &argument.bounds;
             self.types.push(parse_quote_spanned!(self.span=> #name: #bounds));
             *ty = parse_quote_spanned!(self.span=> #name);

@@ -42,7 +42,7 @@ use syn::{
 //         }
 //     }
 //
-// With `blocking`, `if co.checkpoint().is_err() { break 'body; }`.
+// With `blocking`, `if let ::core::result::Result::Err(_) = co.checkpoint() { break 'body; }`.
 pub(super) struct Checkpoints {
     kind: Kind,
     /// Whether this is the body's own code.
@@ -77,7 +77,7 @@ impl Checkpoints {
     fn checkpoint(&self, keyword: Span) -> Stmt {
         let span = Span::mixed_site().located_at(keyword);
         if self.kind == Kind::Blocking {
-            return parse_quote_spanned!(span=> if co.checkpoint().is_err() { break 'body; });
+            return parse_quote_spanned!(span=> if let ::core::result::Result::Err(_) = co.checkpoint() { break 'body; });
         }
         parse_quote_spanned!(span=> co.checkpoint().await;)
     }

@@ -1,0 +1,4 @@
+//! In edition 2024.
+
+#[path = "../kinds.rs"]
+pub mod kinds;

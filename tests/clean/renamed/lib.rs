@@ -1,0 +1,5 @@
+//! With the library under a name of one's own, as `crate = …` says it.
+
+pub use ::renamed as library;
+
+include!("../paths.rs");
