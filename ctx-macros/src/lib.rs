@@ -82,6 +82,83 @@ use proc_macro2::TokenStream;
 ///
 /// A method takes `self`, `self: Arc<Self>` or the like; for one that has only `&self`, a plain method clones and calls it.
 ///
+/// # What is rewritten
+///
+/// | written | becomes |
+/// | --- | --- |
+/// | `async fn f(ctx: &Context, n: u64) -> T` | `fn f(ctx: &Context, n: u64) -> Generator<T>`, whose body is `Generator::builder().name("f").spawn(ctx, move \|ctx, co\| async move { .. })` |
+/// | `ctx` in the body | the generator's own context, by value or by reference as the argument was |
+/// | each other argument | `let n = n;` at the top of the body, so that it is moved there |
+/// | `yield_!(v)`, `yield_all!(s)`, `shield!(f)`, `defer!(f)` | `co.yield_(v).await`, `co.yield_all(s).await`, `co.shield(f).await`, `co.defer(f)`, by `macro_rules!` at the top of the body |
+/// | `let v = defer!(v, close)` | `let v = co.guard(v, close)` |
+/// | a loop with a way round without a yield | the same, with `co.checkpoint().await;` as its first line |
+/// | `return;` where the item is a `Result` | `return Ok(());` of a block of its own, whose error is yielded |
+/// | `#[tracing::instrument]` below this attribute | the same on the function, and the body runs in its span |
+///
+/// All else stays as it is written, and so do its lines: `line!()` and a panic's place are the user's. `examples/expanded.rs` has generators
+/// beside what they are rewritten to, by hand.
+///
+/// # Checkpoints
+///
+/// A loop that yields, or that has an `.await` of its own (in a `select!` or `join!`, too), looks at the end in each round, so that no body
+/// keeps its thread for ever. A `yield_!` does that. Where some way round has none, the round begins with a checkpoint: a load, a decrement
+/// and a branch; and now and then it gives way to the other tasks of its thread. So this body ends, though it finds nothing:
+///
+/// ```
+/// use ctx_runtime::{Context, generator};
+/// use std::time::Duration;
+///
+/// #[generator(cancellable)]
+/// async fn rare(ctx: &Context, is_rare: fn(u64) -> bool) -> u64 {
+///     let mut n = 0;
+///     loop {
+///         if is_rare(n) {
+///             yield_!(n);
+///         }
+///         n += 1;
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// // A timer of the very thread that the body keeps busy.
+/// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+/// assert_eq!(rare(&ctx, |_| false).next().await, None);
+/// # }
+/// ```
+///
+/// What counts as a yield is a `yield_!` that is written in the loop. An `.await` does not: what it awaits may always be ready; nor a
+/// `yield_all!`, whose stream may be empty; nor what stands in a `select!`. A loop with neither a yield nor an `.await` is plain code and is left
+/// alone, as is one in an async block without a yield, which may be another task's: where it can take long, `ctx.checkpoint().await` is for
+/// the author to place. `#[no_checkpoint]` before a loop keeps its rounds as they are.
+///
+/// # What is dropped when
+///
+/// - The body, wherever it waits: when the handle is dropped, before that drop returns; when the context is done, by its own task or by the
+///   consumer that asks next, never by who cancels. While it runs: at the end of that poll. In a `shield!`: when that is over.
+/// - Its variables and arguments: with the body, in the order that any async block drops them, inside the generator's runtime.
+/// - The item of a `yield_!` that was not accepted: with the body. One that was accepted reaches the consumer, unless the handle
+///   is dropped.
+/// - What `defer!` was given: it runs when the body is gone, and is dropped when it is done, when `grace` is over, or with the runtime.
+///
+/// # Clippy
+///
+/// These settings go well with generators:
+///
+/// ```toml
+/// [lints.clippy]
+/// await_holding_lock = "deny"         # a std lock held across a `yield_!` is held until the next item is asked for
+/// await_holding_refcell_ref = "deny"
+/// large_futures = "warn"              # a body is moved once, into its block
+/// let_underscore_future = "deny"      # `let _ = generator.stop();` does nothing
+/// ```
+///
+/// and in `clippy.toml`, so that nobody spawns what nobody ends:
+///
+/// ```toml
+/// disallowed-methods = [{ path = "tokio::spawn", reason = "use `ctx.spawn`, which ends with the context" }]
+/// ```
+///
 /// # Local
 ///
 /// With `local` the function returns a `LocalGenerator<T>`, and is to be called within a `LocalSet` or a `LocalRuntime`: nothing in its
@@ -185,6 +262,23 @@ use proc_macro2::TokenStream;
 /// let mut rows = table.rows(10);
 /// assert_eq!(rows.next().await, Some(&4));
 /// assert_eq!(rows.next().await, None);
+/// # }
+/// ```
+///
+/// Through another crate that re-exports this one:
+///
+/// ```
+/// mod toolbox {
+///     pub use ctx_runtime;
+/// }
+///
+/// #[toolbox::ctx_runtime::generator(cancellable, crate = toolbox::ctx_runtime)]
+/// async fn once(ctx: &toolbox::ctx_runtime::Context) -> u64 {
+///     yield_!(1);
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// assert_eq!(once(&toolbox::ctx_runtime::Context::background()).next().await, Some(1));
 /// # }
 /// ```
 ///

@@ -54,13 +54,13 @@ const SOURCES: [(&str, &str); 6] = [
     ),
     (
         "cancellable, inline",
-        r#"
+        r"
         async fn rows(&mut self, ctx: &Context, words: &[&str], keep: impl Fn(&str) -> bool) -> Cow<'_, str> {
             for word in words {
                 match keep(word) { true => yield_!(Cow::Borrowed(word)), false => {} }
             }
         }
-        "#,
+        ",
     ),
     (
         "local",

@@ -58,7 +58,7 @@ fn ends_without_value(body: &[Stmt], fallible: bool, errors: &mut Errors) {
         Some((variant, _)) if fallible => errors.push(errors::tail_result(tail, variant == "Err")),
         // A variable may hold `()`.
         _ if is_value(tail) && !matches!(tail, Expr::Path(_)) => {
-            errors.push(errors::tail_value(tail, fallible))
+            errors.push(errors::tail_value(tail, fallible));
         }
         _ => {}
     }
@@ -163,7 +163,7 @@ impl Walk<'_> {
         match (word, arguments.last()) {
             (Word::Defer, Some(clean_up)) => {
                 arguments.iter().take(arguments.len() - 1).for_each(|value| self.visit_expr(value));
-                self.hand_to(Runner::Defer, [clean_up]);
+                self.hand_to(&Runner::Defer, [clean_up]);
             }
             _ => arguments.iter().for_each(|argument| self.visit_expr(argument)),
         }
@@ -206,10 +206,10 @@ impl Walk<'_> {
         }
     }
 
-    fn hand_to<'a>(&mut self, runner: Runner, arguments: impl IntoIterator<Item = &'a Expr>) {
+    fn hand_to<'a>(&mut self, runner: &Runner, arguments: impl IntoIterator<Item = &'a Expr>) {
         let outside = self.handed_to.replace(runner.clone());
         for argument in arguments {
-            self.does_not_yield(argument, &runner);
+            self.does_not_yield(argument, runner);
             self.visit_expr(argument);
         }
         self.handed_to = outside;
@@ -336,7 +336,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
         let Expr::Path(function) = &*call.func else { return visit::visit_expr_call(self, call) };
         match function.path.segments.last() {
             Some(last) if is_spawn(&last.ident) => {
-                self.hand_to(Runner::Spawn(last.ident.clone()), &call.args);
+                self.hand_to(&Runner::Spawn(last.ident.clone()), &call.args);
             }
             _ => visit::visit_expr_call(self, call),
         }
@@ -345,7 +345,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
         if is_spawn(&call.method) {
             self.visit_expr(&call.receiver);
-            self.hand_to(Runner::Spawn(call.method.clone()), &call.args);
+            self.hand_to(&Runner::Spawn(call.method.clone()), &call.args);
         } else {
             visit::visit_expr_method_call(self, call);
         }

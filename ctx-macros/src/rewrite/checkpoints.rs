@@ -68,7 +68,9 @@ impl Checkpoints {
     /// Whether a loop has rounds that do not look at the end by themselves. `head` is what is evaluated in each.
     fn needs(&self, head: Option<&Expr>, label: Option<&Label>, body: &Block) -> bool {
         let mut waits = Waits(false);
-        head.into_iter().for_each(|head| waits.visit_expr(head));
+        if let Some(head) = head {
+            waits.visit_expr(head);
+        }
         waits.visit_block(body);
         self.is_own && waits.0 && !rounds::all_yield(head, label, body)
     }

@@ -267,6 +267,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "a table of loops")]
     #[test]
     fn each_way_round_comes_by_a_yield() {
         let loops: [Expr; 24] = [
@@ -422,6 +423,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "a table of loops")]
     #[test]
     fn some_way_round_has_no_yield() {
         let loops: [Expr; 27] = [
