@@ -19,7 +19,7 @@ async fn even(ctx: &Context, text: String) -> Result<u64, ParseIntError> {
             return;
         }
         let n: u64 = line.parse()?;
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             yield_!(Ok(n));
         }
     }
@@ -45,7 +45,7 @@ fn even_by_hand(ctx: &Context, text: String) -> Generator<Result<u64, ParseIntEr
                     return Ok(());
                 }
                 let n: u64 = line.parse()?;
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     co.yield_(Ok(n)).await;
                 }
             }
