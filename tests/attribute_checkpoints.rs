@@ -103,8 +103,7 @@ fn cancel_soon(canceller: ctx_runtime::Canceller) -> JoinHandle<()> {
 
 // A filter is ended from the very thread that it keeps busy.
 
-/// Fails for a loop without a checkpoint (it hangs), one that looks at the end and does not give way (it hangs), and one that gives way
-/// and does not look (it hangs).
+/// Fails for a loop without a checkpoint, and one that looks at the end and does not give way (both hang).
 #[test]
 fn a_body_that_filters_is_cancelled_by_a_timer_of_its_own_thread() {
     current_thread().block_on(async {
@@ -186,6 +185,29 @@ fn a_blocking_body_that_filters_is_stopped() {
         }
         wait_until("the body to be gone", || dropped.count() == 1 + usize::from(!is_cancelled));
     }
+}
+
+/// Counts its rounds, and ends itself in one of them.
+#[generator(cancellable)]
+async fn ends_itself(ctx: &Context, canceller: ctx_runtime::Canceller, rounds: Tally) -> usize {
+    loop {
+        rounds.tick();
+        if rounds.count() == 10 {
+            canceller.cancel();
+        }
+        if is_rare(rounds.count() as u64) {
+            yield_!(rounds.count());
+        }
+    }
+}
+
+/// Fails for a checkpoint that looks only when it gives way.
+#[tokio::test]
+async fn no_round_begins_after_the_end() {
+    let (ctx, canceller) = Context::background().with_cancel();
+    let rounds = Tally::new();
+    assert_eq!(ends_itself(&ctx, canceller, rounds.clone()).next().await, None);
+    assert_eq!(rounds.count(), 10);
 }
 
 // Every loop that could.
