@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 const FAR: Duration = Duration::from_hours(1);
 
 pub(crate) fn tables() -> Vec<Table> {
-    vec![handed_over(), in_consumer(), buffered(), lossy(), on_threads(), cancellable()]
+    vec![handed_over(), in_consumer(), buffered(), lossy(), on_threads(), cancellable(), rounds()]
 }
 
 pub(crate) fn root() -> (Context, Canceller) {
@@ -135,6 +135,36 @@ fn with_buffer(what: &'static str, place: Place, buffer: usize, in_go: &'static 
         })
         .goal(Goal::AtMostTimesFastest(1.0))
         .goal(Goal::AtMostTimesFastest(0.5))
+}
+
+/// What a checkpoint costs: in each round, where only one of many yields.
+fn rounds() -> Table {
+    Table {
+        title: "A round of a loop, where only one in a thousand yields",
+        peers: vec![Peer::Ctx, Peer::Unchecked],
+        ratios: vec![Peer::Unchecked],
+        rows: vec![
+            round("a round, consumer in a task", Place::Task),
+            round("a round, on a current-thread runtime", Place::CurrentThread),
+        ],
+    }
+}
+
+fn round(what: &'static str, place: Place) -> Row {
+    const ROUNDS: u64 = 1000;
+    Row::new(what)
+        .by(Peer::Ctx, move |times| {
+            place.run(async move {
+                let (parent, _keep) = root();
+                taking(producers::ctx_filter(&parent, ROUNDS), times.div_ceil(ROUNDS)).await
+            })
+        })
+        .by(Peer::Unchecked, move |times| {
+            place.run(async move {
+                let (parent, _keep) = root();
+                taking(producers::ctx_filter_unchecked(&parent, ROUNDS), times.div_ceil(ROUNDS)).await
+            })
+        })
 }
 
 fn on_threads() -> Table {

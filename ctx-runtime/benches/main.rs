@@ -1,12 +1,13 @@
 //! Measures ctx beside its peers, writes the tables into README.md and draws chart.svg.
 //!
 //! `context`, `allocations` and `tasks`, for generators `items`, `waits`, `lifecycle`, `memory` and `growth` say what is measured,
-//! as [`row::Row`]s; `measure` runs them, the peers in turn; `report` makes the tables and `chart` the picture. A generator
+//! and `compile` what it takes to build some, as [`row::Row`]s; `measure` runs them, the peers in turn; `report` makes the tables and `chart` the picture. A generator
 //! is one of `producers` that makes items of one of `sources` and is emptied by one of `consumers`. What is measured in Go
 //! runs in a process of its own, which `go` starts.
 
 mod allocations;
 mod chart;
+mod compile;
 mod consumers;
 mod context;
 mod go;
@@ -112,6 +113,7 @@ fn tables() -> Vec<Table> {
     });
     tables.push(growth::table());
     tables.push(tasks::table());
+    tables.push(compile::table());
     tables
 }
 

@@ -5,6 +5,7 @@ use crate::sources::Source;
 use ctx_runtime::{Context, Generator, Overflow, generator};
 use futures_util::Stream;
 use futures_util::stream;
+use std::hint::black_box;
 use std::thread;
 use tokio::select;
 use tokio::sync::{broadcast, mpsc};
@@ -39,6 +40,27 @@ pub(crate) fn sync_channel(buffer: usize) -> std::sync::mpsc::Receiver<u64> {
 pub(crate) async fn ctx_inline<S: Source>(parent: &Context, mut source: S) -> u64 {
     while let Some(item) = source.item().await {
         yield_!(item);
+    }
+}
+
+/// Yields one number of so many, and has a checkpoint in each round.
+#[generator(cancellable)]
+pub(crate) async fn ctx_filter(parent: &Context, rounds: u64) -> u64 {
+    for number in 0_u64.. {
+        if black_box(number) % rounds == 0 {
+            yield_!(number);
+        }
+    }
+}
+
+/// The same without.
+#[generator(cancellable)]
+pub(crate) async fn ctx_filter_unchecked(parent: &Context, rounds: u64) -> u64 {
+    #[no_checkpoint]
+    for number in 0_u64.. {
+        if black_box(number) % rounds == 0 {
+            yield_!(number);
+        }
     }
 }
 

@@ -60,11 +60,7 @@ fn figure(series: &Series, unit: Unit) -> String {
     let spread = series.spread();
     let figure = match unit {
         Unit::Nanoseconds => {
-            let (scale, name) = match spread.median {
-                median if median < 1e3 => (1.0, "ns"),
-                median if median < 1e6 => (1e3, "µs"),
-                _ => (1e6, "ms"),
-            };
+            let (scale, name) = unit_of_time(spread.median);
             let scaled = |figure| digits(figure / scale);
             format!(
                 "{} {name} ({}–{})",
@@ -80,6 +76,16 @@ fn figure(series: &Series, unit: Unit) -> String {
     match series.note {
         Some(note) => format!("{figure}: {note}"),
         None => figure,
+    }
+}
+
+/// The unit to show a time in: how many nanoseconds it has, and its name.
+fn unit_of_time(nanoseconds: f64) -> (f64, &'static str) {
+    match nanoseconds {
+        few if few < 1e3 => (1.0, "ns"),
+        few if few < 1e6 => (1e3, "µs"),
+        few if few < 1e9 => (1e6, "ms"),
+        _ => (1e9, "s"),
     }
 }
 
@@ -107,12 +113,15 @@ fn goal(line: &Line, goal: Goal) -> String {
     let ratio = |peer| line.ratio(peer).map(|ratio| ratio.median);
     let (text, reached) = match goal {
         Goal::AtMost(most) => {
-            let unit = match line.unit {
-                Unit::Nanoseconds => " ns",
-                Unit::Allocations | Unit::Bytes => "",
+            let text = match line.unit {
+                Unit::Nanoseconds => {
+                    let (scale, name) = unit_of_time(most);
+                    format!("≤ {} {name}", most / scale)
+                }
+                Unit::Allocations | Unit::Bytes => format!("≤ {most}"),
             };
             let found = line.of(Peer::Ctx).map(|series| series.spread().median);
-            (format!("≤ {most}{unit}"), found.map(|found| round(found) <= most))
+            (text, found.map(|found| round(found) <= most))
         }
         Goal::AtMostTimes(most, peer) => {
             (format!("≤ {most} × {}", peer.name()), ratio(peer).map(|found| round(found) <= most))

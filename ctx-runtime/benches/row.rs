@@ -31,6 +31,8 @@ pub(crate) enum Peer {
     Background,
     /// Ctx itself, with a yield that waits for room.
     Waiting,
+    /// Ctx itself, with a loop that gets no checkpoint.
+    Unchecked,
     /// Ctx itself, where there is less of everything.
     Small,
     /// The bare operation that the work cannot do without.
@@ -58,6 +60,7 @@ impl Peer {
             Self::Ahead => "with `buffer = 1`",
             Self::Background => "not cancellable",
             Self::Waiting => "without a policy",
+            Self::Unchecked => "with `#[no_checkpoint]`",
             Self::Small => "small",
             Self::Bare => "bare",
         }
@@ -151,8 +154,12 @@ impl Row {
     }
 
     /// Has it repeated less often: one repetition takes long.
-    pub(crate) fn of_many(mut self) -> Self {
-        self.most_repetitions = MANY;
+    pub(crate) fn of_many(self) -> Self {
+        self.repeated_at_most(MANY)
+    }
+
+    pub(crate) fn repeated_at_most(mut self, repetitions: usize) -> Self {
+        self.most_repetitions = repetitions;
         self
     }
 
