@@ -402,23 +402,25 @@ mod local {
 
     #[tokio::test]
     async fn ends_with_its_context_and_has_clean_ups() {
+        /// Nothing of it is `Send`.
         #[generator(cancellable, local)]
-        async fn rests(ctx: Context, log: Log) -> Rc<u64> {
-            defer!(async move { say(&log, "bye") });
-            let number = Rc::new(7);
+        async fn rests(ctx: Context, log: Rc<RefCell<Vec<&'static str>>>) -> Rc<u64> {
+            let guarded = Rc::clone(&log);
+            defer!(async move { log.borrow_mut().push("bye") });
+            let number = defer!(Rc::new(7), async move |_| guarded.borrow_mut().push("closed"));
             yield_!(shield!(async { Rc::clone(&number) }));
             pending().await
         }
 
         LocalSet::new()
             .run_until(async {
-                let (log, (ctx, stop)) = (Log::default(), Context::background().with_cancel());
-                let mut items = rests(ctx, Arc::clone(&log));
+                let (log, (ctx, stop)) = (Rc::default(), Context::background().with_cancel());
+                let mut items = rests(ctx, Rc::clone(&log));
                 assert_eq!(items.next().await, Some(Rc::new(7)));
                 stop.cancel();
                 assert_eq!(items.next().await, None);
                 assert!(matches!(items.stop().await, End::Cancelled(_)));
-                assert_eq!(said(&log), ["bye"]);
+                assert_eq!(*log.borrow(), ["closed", "bye"]);
             })
             .await;
     }

@@ -8,8 +8,8 @@ mod by_hand;
 mod patience;
 mod witness;
 
-use by_hand::{Wakes, poll_once};
-use ctx_runtime::{Context, ContextError, End, Generator, LocalGenerator, Yielder};
+use by_hand::{Wakes, poll_once, waker_that_drops};
+use ctx_runtime::{Context, ContextError, End, Generator, LocalGenerator, LocalYielder, Yielder};
 use futures_util::FutureExt;
 use futures_util::stream::{FusedStream, Stream};
 use patience::{receive, settle, until, within};
@@ -19,7 +19,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, Once, mpsc};
+use std::sync::{Once, mpsc};
 use std::task::{self, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -127,6 +127,27 @@ async fn neither_the_handle_nor_what_borrows_it_leaves_its_thread() {
         stays_unshared(&generator.stop());
     })
     .await;
+}
+
+/// A guard, too, though its value may go anywhere: what it makes of that may not. Fails, as it does not compile, where one of them is `Send`.
+#[tokio::test]
+async fn neither_a_yielder_nor_its_guards_leave_their_thread() {
+    fn stays<A, B, T: NotSend<A> + NotSync<B>>(_: &T) {}
+    fn lends<T>(_: &Yielder<T>) {}
+
+    LocalSet::new()
+        .run_until(async {
+            let mut generator =
+                Generator::builder().spawn_local(&Context::background(), |_, co| async move {
+                    stays(&co);
+                    let guard = co.guard(1_u8, async |_| drop(Rc::new(())));
+                    stays(&guard);
+                    lends(&co);
+                    co.yield_(*guard).await;
+                });
+            assert_eq!(generator.next().await, Some(1));
+        })
+        .await;
 }
 
 #[test]
@@ -470,9 +491,8 @@ fn items_that_were_not_taken_are_dropped_on_their_thread_though_one_panics() {
     assert_eq!(dropped.count(), 4);
 }
 
-// G6, G7.
+// G6.
 
-/// G6.
 #[test]
 fn a_panic_comes_after_the_items_before_it_once() {
     in_each(|| async {
@@ -495,31 +515,571 @@ fn a_panic_comes_after_the_items_before_it_once() {
     });
 }
 
-/// G7: they run in the runtime; what a guard holds need not be `Send`.
+/// What happened, in order; not `Send`.
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Vec<&'static str>>>);
+
+impl Log {
+    fn say(&self, what: &'static str) {
+        self.0.borrow_mut().push(what);
+    }
+
+    fn said(&self) -> Vec<&'static str> {
+        self.0.borrow().clone()
+    }
+
+    /// A clean-up that says so when it is done. In its set, in its runtime, on its thread; after a turn for everybody else.
+    fn clean_up(&self, what: &'static str) -> impl Future<Output = ()> + use<> {
+        let (log, thread, home) = (self.clone(), thread::current().id(), Handle::current().id());
+        async move {
+            // This panics outside the set.
+            spawn_local(yield_now()).await.unwrap();
+            assert_eq!((thread::current().id(), Handle::current().id()), (thread, home));
+            log.say(what);
+        }
+    }
+}
+
+// G7.
+
+/// Fails where the first comes first; where a guard's goes when that is dropped with the body; and in no set.
 #[test]
 fn clean_ups_run_in_reverse_order_and_stop_waits_for_them() {
     in_each(|| async {
-        let log: Arc<Mutex<Vec<&str>>> = Arc::default();
-        let say = |what: &'static str| {
-            let log = Arc::clone(&log);
-            async move {
-                yield_now().await;
-                log.lock().unwrap().push(what);
+        for buffer in [0, 1] {
+            let log = Log::default();
+            let log_of_body = log.clone();
+            let mut generator =
+                Generator::builder().buffer(buffer).spawn_local(&Context::background(), |_, co| async move {
+                    let log = log_of_body;
+                    let said = log.clone();
+                    let _last = on_drop(move || said.say("body"));
+                    co.defer(log.clean_up("first"));
+                    let conn = co.guard(Rc::new("conn"), |_| log.clean_up("closed"));
+                    co.defer(log.clean_up("last"));
+                    co.yield_(Rc::clone(&conn)).await;
+                    pending::<()>().await;
+                });
+            assert_eq!(within("the item", generator.next()).await, Some(Rc::new("conn")));
+            assert!(log.said().is_empty());
+            assert!(matches!(within("the stop", generator.stop()).await, End::Cancelled(_)));
+            assert_eq!(log.said(), ["body", "last", "closed", "first"]);
+            assert_eq!(Rc::strong_count(&log.0), 1);
+        }
+    });
+}
+
+/// Whatever ends the generator. Fails where the body's own task is done with the body, and does not stay for what that leaves.
+#[test]
+fn clean_ups_run_whatever_has_ended_the_generator() {
+    in_each(|| async {
+        for way in ["drop", "return", "panic", "cancel", "cancelled before", "no body"] {
+            let log = Log::default();
+            let log_of_body = log.clone();
+            let (ctx, canceller) = Context::background().with_cancel();
+            if way == "cancelled before" {
+                canceller.cancel();
             }
-        };
-        let (first, last) = (say("first"), say("last"));
-        let closing = say("closed");
+            let made = catch_unwind(AssertUnwindSafe(|| {
+                Generator::builder().spawn_local(&ctx, |_, co| {
+                    co.defer(log_of_body.clean_up("cleaned up"));
+                    assert_ne!(way, "no body", "as the test wants it");
+                    async move {
+                        co.yield_(Rc::new(1)).await;
+                        assert_ne!(way, "panic", "as the test wants it");
+                    }
+                })
+            }));
+            // In its own task, so that it does not find the end itself.
+            let consumer = made.ok().map(|mut generator| {
+                spawn_local(async move {
+                    let is_there = generator.next().await.is_some();
+                    if is_there && ["return", "panic"].contains(&way) {
+                        let _ = AssertUnwindSafe(generator.next()).catch_unwind().await;
+                    } else if is_there && way == "cancel" {
+                        canceller.cancel();
+                        until("its own task to end it", || generator.end().is_some()).await;
+                    }
+                })
+            });
+            if let Some(consumer) = consumer {
+                within("the consumer", consumer).await.unwrap();
+            }
+            until(way, || log.said() == ["cleaned up"]).await;
+            until("nothing to be alive", || ctx.live().is_empty()).await;
+        }
+    });
+}
+
+/// While the body goes on. Fails where it waits for the body's end.
+#[test]
+fn a_guard_s_clean_up_runs_when_it_is_dropped() {
+    in_each(|| async {
+        let log = Log::default();
+        let log_of_body = log.clone();
         let mut generator = Generator::builder().spawn_local(&Context::background(), |_, co| async move {
-            co.defer(first);
-            let conn = co.guard(Rc::new("conn"), |_| closing);
-            co.defer(last);
-            co.yield_(Rc::clone(&conn)).await;
+            let log = log_of_body;
+            let guard = co.guard(Rc::new(1), |_| log.clean_up("closed"));
+            co.yield_(Rc::clone(&guard)).await;
+            drop(guard);
+            co.yield_(Rc::new(2)).await;
             pending::<()>().await;
         });
-        assert_eq!(within("the item", generator.next()).await, Some(Rc::new("conn")));
-        assert!(matches!(within("the stop", generator.stop()).await, End::Cancelled(_)));
-        assert_eq!(*log.lock().unwrap(), ["last", "closed", "first"]);
+        assert_eq!(within("the first", generator.next()).await, Some(Rc::new(1)));
+        settle().await;
+        assert!(log.said().is_empty());
+        assert_eq!(within("the second", generator.next()).await, Some(Rc::new(2)));
+        until("the clean-up", || log.said() == ["closed"]).await;
+        assert!(generator.end().is_none());
     });
+}
+
+/// Where there is no set, and where there is another one. Fails where they are spawned where the drop stands, or in the runtime.
+#[test]
+fn clean_ups_run_in_their_set_wherever_the_handle_is_dropped() {
+    for runtime in [current_thread(), multi_thread()] {
+        for place in ["nowhere", "in the runtime", "in another runtime", "in another set"] {
+            for is_asked in [false, true] {
+                let (set, log) = (LocalSet::new(), Log::default());
+                let (ctx, _keep) = Context::background().with_cancel();
+                let mut generator = set.block_on(&runtime, async {
+                    let (deferred, closed) = (log.clean_up("deferred"), log.clean_up("closed"));
+                    Generator::builder().spawn_local(&ctx, |_, co| {
+                        co.defer(deferred);
+                        async move {
+                            let guard = co.guard(Rc::new(()), |_| closed);
+                            co.yield_(Rc::clone(&guard)).await;
+                        }
+                    })
+                });
+                if is_asked {
+                    set.block_on(&runtime, within("the item", generator.next()));
+                }
+                match place {
+                    "nowhere" => drop(generator),
+                    "in the runtime" => runtime.block_on(async { drop(generator) }),
+                    "in another runtime" => current_thread().block_on(async { drop(generator) }),
+                    _ => LocalSet::new().block_on(&runtime, async {
+                        drop(generator);
+                        settle().await;
+                    }),
+                }
+                runtime.block_on(settle());
+                assert!(log.said().is_empty(), "{place}");
+                assert_eq!(ctx.live().len(), 1);
+                set.block_on(&runtime, until("the clean-ups", || ctx.live().is_empty()));
+                let expected: &[_] = if is_asked { &["closed", "deferred"] } else { &["deferred"] };
+                assert_eq!(log.said(), expected, "{place}");
+                // And no task is left.
+                runtime.block_on(within("the set", set));
+            }
+        }
+    }
+}
+
+/// From the body's end on, exact, for all of them; what is not done is dropped. Fails without the limit, and where each has its own.
+#[test]
+fn the_grace_is_for_all_clean_ups_together() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let test = async || {
+        tokio::time::pause();
+        let (log, dropped) = (Log::default(), Tally::new());
+        let guards = [(); 4].map(|()| stays_here(&dropped));
+        let log_of_body = log.clone();
+        let mut generator =
+            Generator::builder().grace(10 * SECOND).spawn_local(&Context::background(), |_, co| async move {
+                for (guard, name) in guards.into_iter().zip(["4", "3", "2", "1"]) {
+                    let log = log_of_body.clone();
+                    co.defer(async move {
+                        let _guard = guard;
+                        tokio::time::sleep(4 * SECOND).await;
+                        log.say(name);
+                    });
+                }
+                co.yield_(1).await;
+                pending::<()>().await;
+            });
+        assert_eq!(within("the item", generator.next()).await, Some(1));
+        tokio::time::sleep(100 * SECOND).await;
+        let begun = tokio::time::Instant::now();
+        within("the stop", generator.stop()).await;
+        assert_eq!(log.said(), ["1", "2"]);
+        assert_eq!(dropped.count(), 4);
+        let taken = begun.elapsed();
+        assert!((10 * SECOND..10 * SECOND + Duration::from_millis(2)).contains(&taken), "{taken:?}");
+    };
+    LocalSet::new().block_on(&current_thread(), test());
+    local_runtime().block_on(test());
+}
+
+/// When polled, when dropped. Fails where the first one's panic is the task's.
+#[test]
+fn a_clean_up_that_panics_does_not_keep_the_next_from_running() {
+    in_each(|| async {
+        let log = Log::default();
+        let log_of_body = log.clone();
+        let mut generator = Generator::builder().spawn_local(&Context::background(), |_, co| async move {
+            let log = log_of_body;
+            co.defer(log.clean_up("2"));
+            let hostile = (Rc::new(()), on_drop(|| panic!("a destructor, as the test wants it")));
+            co.defer(poll_fn(move |_| {
+                let _ = &hostile;
+                Poll::Ready(())
+            }));
+            co.defer(log.clean_up("1"));
+            co.defer(async {
+                yield_now().await;
+                panic!("a clean-up, as the test wants it");
+            });
+            co.yield_(1).await;
+        });
+        assert_eq!(within("the item", generator.next()).await, Some(1));
+        within("the stop", generator.stop()).await;
+        assert_eq!(log.said(), ["1", "2"]);
+    });
+}
+
+/// `cancel_and_wait` on another thread comes back when they are done, and not before. Fails where they are not counted.
+#[test]
+fn another_thread_waits_for_the_clean_ups() {
+    in_each(|| async {
+        let log = Log::default();
+        let (ctx, canceller) = Context::background().with_cancel();
+        let (event, deferred) = (Rc::new(tokio::sync::Notify::new()), log.clean_up("cleaned up"));
+        let (awaited, begun, waited) = (Rc::clone(&event), Tally::new(), Tally::new());
+        let begins = begun.clone();
+        let mut generator = Generator::builder().spawn_local(&ctx, |_, co| async move {
+            co.defer(async move {
+                begins.tick();
+                awaited.notified().await;
+                deferred.await;
+            });
+            co.yield_(1).await;
+        });
+        assert_eq!(within("the item", generator.next()).await, Some(1));
+        let has_waited = waited.clone();
+        let thread = thread::spawn(move || {
+            current_thread().block_on(canceller.cancel_and_wait());
+            has_waited.tick();
+        });
+        until("the clean-up to begin", || begun.count() == 1).await;
+        assert!(generator.end().is_some());
+        settle().await;
+        assert_eq!(waited.count(), 0);
+        assert_eq!(ctx.live().len(), 1);
+        event.notify_one();
+        until("the other thread", || waited.count() == 1).await;
+        assert_eq!(log.said(), ["cleaned up"]);
+        thread.join().unwrap();
+    });
+}
+
+/// Fails where a thread does not know that it polls a clean-up (it waits until the grace is over then).
+#[test]
+fn a_clean_up_that_would_wait_for_itself_panics() {
+    in_each(|| async {
+        let (ctx, canceller) = Context::background().with_cancel();
+        let (log, own) = (Log::default(), canceller.clone());
+        let says = log.clone();
+        let mut generator = Generator::builder().spawn_local(&ctx, |_, co| async move {
+            co.defer(async move {
+                let waits = AssertUnwindSafe(own.cancel_and_wait()).catch_unwind().await;
+                let message = waits.unwrap_err().downcast::<String>().unwrap();
+                assert!(message.contains("`cancel_and_wait` was called from within"), "{message}");
+                says.say("done");
+            });
+            co.yield_(1).await;
+        });
+        assert_eq!(within("the item", generator.next()).await, Some(1));
+        within("the end", canceller.cancel_and_wait()).await;
+        assert_eq!(log.said(), ["done"]);
+    });
+}
+
+/// What of a body is kept and shared in its thread may defer to the end, and after it: from a destructor, from a clean-up, and from
+/// outside. Fails where the body's own task goes at the generator's end; and where it stays after that of the yielder.
+#[test]
+fn a_yielder_that_has_outlived_its_body_has_its_clean_ups_run() {
+    for runtime in [current_thread(), multi_thread()] {
+        let (set, log) = (LocalSet::new(), Log::default());
+        let kept = Rc::new(RefCell::new(None::<Rc<LocalYielder<u8>>>));
+        set.block_on(&runtime, async {
+            let (log_of_body, keep) = (log.clone(), Rc::clone(&kept));
+            let mut generator =
+                Generator::builder().spawn_local(&Context::background(), |_, co| async move {
+                    let (co, log) = (Rc::new(co), log_of_body);
+                    *keep.borrow_mut() = Some(Rc::clone(&co));
+                    let (in_drop, in_clean_up) = (Rc::clone(&co), Rc::clone(&co));
+                    let last = log.clean_up("by a clean-up");
+                    let next = log.clean_up("by a destructor");
+                    let mut deferred = Some(async move {
+                        next.await;
+                        in_clean_up.defer(last);
+                    });
+                    let _defers =
+                        on_drop(move || deferred.take().into_iter().for_each(|next| in_drop.defer(next)));
+                    co.yield_(1).await;
+                });
+            assert_eq!(within("the item", generator.next()).await, Some(1));
+            within("the stop", generator.stop()).await;
+            until("both", || log.said().len() == 2).await;
+        });
+        assert_eq!(log.said(), ["by a destructor", "by a clean-up"]);
+        let co = kept.take().unwrap();
+        set.block_on(&runtime, settle());
+        {
+            let _inside = runtime.enter();
+            co.defer(log.clean_up("late"));
+            drop(co.guard(Rc::new(()), |_| log.clean_up("late guard")));
+        }
+        set.block_on(&runtime, until("what came late", || log.said().len() == 4));
+        let mut set = Box::pin(set);
+        let _inside = runtime.enter();
+        let (_, waker) = Wakes::new();
+        assert!(poll_once(set.as_mut(), &waker).is_pending(), "its task stays as long as the yielder");
+        drop(co);
+        runtime.block_on(within("no task to be left", set));
+    }
+}
+
+/// The same on another thread, of what may go there: it runs on its own. Fails where the runtime has it.
+#[test]
+fn what_another_thread_defers_runs_on_the_generator_s() {
+    in_each(|| async {
+        let home = thread::current().id();
+        let (done, out) = (Tally::new(), Rc::new(Cell::new(None::<&'static Yielder<u8>>)));
+        let hand_out = Rc::clone(&out);
+        let mut generator = Generator::builder().spawn_local(&Context::background(), |_, co| async move {
+            let co: &'static LocalYielder<u8> = Box::leak(Box::new(co));
+            hand_out.set(Some(co));
+            co.yield_(1).await;
+        });
+        assert_eq!(within("the item", generator.next()).await, Some(1));
+        let co = out.take().unwrap();
+        let defer = || {
+            let done = done.clone();
+            let deferring = move || {
+                let counts = done.clone();
+                co.defer(async move {
+                    assert_eq!(thread::current().id(), home);
+                    yield_now().await;
+                    counts.tick();
+                });
+                let guard = co.guard(done, async move |done: Tally| {
+                    assert_eq!(thread::current().id(), home);
+                    done.tick();
+                });
+                drop(guard);
+            };
+            thread::spawn(deferring).join().unwrap();
+        };
+        defer();
+        until("the guard's", || done.count() == 1).await;
+        within("the stop", generator.stop()).await;
+        assert_eq!(done.count(), 2);
+        // The body is gone.
+        defer();
+        until("both", || done.count() == 4).await;
+    });
+}
+
+/// Begun, due or not yet due; where it is dropped there is no runtime. On their thread and inside their runtime, and who waits is told.
+/// Fails where the body's own task leaves behind what it has not spawned; where the runtime has them; and where none is entered.
+#[test]
+fn clean_ups_end_with_their_set() {
+    for stage in ["not due", "due", "begun", "in a guard"] {
+        for is_set in [true, false] {
+            let (runtime, local) = (current_thread(), local_runtime());
+            let set = LocalSet::new();
+            let home = if is_set { runtime.handle().id() } else { local.handle().id() };
+            let (ctx, canceller) = Context::background().with_cancel();
+            let (begun, passed) = (Tally::new(), Tally::new());
+            let (dropped, inside) = (Tally::new(), Tally::new());
+            let make = async {
+                let (begun, passed) = (begun.clone(), passed.clone());
+                let (dropped, inside) = (dropped.clone(), inside.clone());
+                let clean_up = move || {
+                    let (begun, passed) = (begun.clone(), passed.clone());
+                    let stays = stays_here(&dropped);
+                    let inside = inside.clone();
+                    let is_inside = on_drop(move || {
+                        assert_eq!(Handle::current().id(), home);
+                        inside.tick();
+                    });
+                    async move {
+                        let _guards = (stays, is_inside);
+                        begun.tick();
+                        pending::<()>().await;
+                        passed.tick();
+                    }
+                };
+                let in_guard = stage == "in a guard";
+                let mut generator = Generator::builder().spawn_local(&ctx, |_, co| async move {
+                    co.defer(clean_up());
+                    co.defer(clean_up());
+                    let guard = co.guard((), |()| clean_up());
+                    if in_guard {
+                        drop(guard);
+                        co.yield_(1).await;
+                        pending::<()>().await;
+                    }
+                    co.yield_(1).await;
+                });
+                assert_eq!(within("the item", generator.next()).await, Some(1));
+                generator
+            };
+            let run = |future: Pin<&mut dyn Future<Output = ()>>| {
+                if is_set { set.block_on(&runtime, future) } else { local.block_on(future) }
+            };
+            let generator = if is_set { set.block_on(&runtime, make) } else { local.block_on(make) };
+            let generator = match stage {
+                "not due" => Some(generator),
+                "due" => {
+                    drop(generator);
+                    None
+                }
+                "begun" => {
+                    drop(generator);
+                    run(Box::pin(until("the last one", || begun.count() == 1)).as_mut());
+                    None
+                }
+                _ => {
+                    run(Box::pin(until("the guard's", || begun.count() == 1)).as_mut());
+                    Some(generator)
+                }
+            };
+            assert_eq!(dropped.count(), 0);
+            drop(set);
+            drop(local);
+            let has_begun = usize::from(["begun", "in a guard"].contains(&stage));
+            assert_eq!((begun.count(), passed.count()), (has_begun, 0), "{stage}");
+            assert_eq!((dropped.count(), inside.count()), (3, 3), "{stage}");
+            let waits = canceller.cancel_and_wait().now_or_never();
+            assert_eq!(waits, Some(()), "{stage}");
+            drop(generator);
+        }
+    }
+}
+
+/// Who defers when the set is gone has it dropped, here and now. Fails where it waits for who is gone.
+#[test]
+fn what_is_deferred_after_the_set_is_dropped_at_once() {
+    let runtime = current_thread();
+    let set = LocalSet::new();
+    let (dropped, kept) = (Tally::new(), Rc::new(RefCell::new(None::<LocalYielder<u8>>)));
+    let keep = Rc::clone(&kept);
+    let generator = set.block_on(&runtime, async {
+        Generator::builder().spawn_local(&Context::background(), |_, co| async move {
+            *keep.borrow_mut() = Some(co);
+            pending::<()>().await;
+        })
+    });
+    let mut generator = Some(generator);
+    set.block_on(&runtime, async {
+        assert!(poll_next(generator.as_mut().unwrap(), Waker::noop()).is_pending());
+        until("the yielder", || kept.borrow().is_some()).await;
+    });
+    drop(set);
+    let co = kept.take().unwrap();
+    let guard = stays_here(&dropped);
+    co.defer(async move { drop(guard) });
+    assert_eq!(dropped.count(), 1);
+    drop(co.guard(stays_here(&dropped), async |guard| drop(guard)));
+    assert_eq!(dropped.count(), 2);
+    let below = generator.take().unwrap().stop().now_or_never();
+    assert!(matches!(below, Some(End::Aborted)), "{below:?}");
+}
+
+thread_local! {
+    /// What the waker below runs.
+    static SET: RefCell<Option<Rc<(LocalSet, Runtime)>>> = const { RefCell::new(None) };
+}
+
+/// A waker that is let go of at the end runs the set. Fails where the body's own task goes then, before it is left the clean-ups.
+#[test]
+fn the_set_may_be_run_while_the_generator_ends() {
+    let home = Rc::new((LocalSet::new(), current_thread()));
+    SET.set(Some(Rc::clone(&home)));
+    let (set, runtime) = &*home;
+    let (log, runs) = (Log::default(), Tally::new());
+    let ran = runs.clone();
+    let waker = waker_that_drops(move || {
+        let home = SET.with_borrow(Clone::clone);
+        if let (Some(home), Err(_)) = (home, Handle::try_current()) {
+            home.0.block_on(&home.1, settle());
+            ran.tick();
+        }
+    });
+    let (hand_out, out) = mpsc::channel::<Waker>();
+    let mut generator = set.block_on(runtime, async {
+        let deferred = log.clean_up("cleaned up");
+        Generator::builder().spawn_local(&Context::background(), |_, co| async move {
+            co.defer(deferred);
+            let mut item = Box::pin(co.yield_(1));
+            poll_fn(|cx| {
+                hand_out.send(cx.waker().clone()).unwrap();
+                Poll::Ready(poll_once(item.as_mut(), &waker).is_pending())
+            })
+            .await;
+            // So that the waker stays, too.
+            mem::forget(item);
+            pending::<()>().await;
+        })
+    });
+    assert_eq!(set.block_on(runtime, within("the item", generator.next())), Some(1));
+    assert_eq!(runs.count(), 0);
+    // So that the body's task has its turn then.
+    receive("the body's waker", &out).wake();
+    drop(generator);
+    assert!(runs.count() > 0);
+    set.block_on(runtime, until("the clean-up", || log.said() == ["cleaned up"]));
+    SET.take();
+}
+
+/// A set that is forgotten: they are dropped nowhere, begun or not, and do not run. (It leaks: that is the test.) Fails where the
+/// runtime has them, or the thread that lets go of the handle.
+#[test]
+fn clean_ups_of_a_forgotten_set_are_dropped_nowhere() {
+    for has_begun in [false, true] {
+        let (begun, dropped) = (Tally::new(), Tally::new());
+        let (starts, drops) = (begun.clone(), dropped.clone());
+        let (send, sent) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = current_thread();
+            let set = LocalSet::new();
+            let mut generator = set.block_on(&runtime, async {
+                let guards = [(); 3].map(|()| stays_here(&drops));
+                let starts = starts.clone();
+                Generator::builder().spawn_local(&Context::background(), |ctx, co| async move {
+                    for guard in guards {
+                        let starts = starts.clone();
+                        co.defer(async move {
+                            starts.tick();
+                            let _guard = guard;
+                            pending::<()>().await;
+                        });
+                    }
+                    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+                    send.send((waker, ctx)).unwrap();
+                    co.yield_(1).await;
+                })
+            });
+            assert_eq!(set.block_on(&runtime, within("the item", generator.next())), Some(1));
+            if has_begun {
+                drop(generator);
+                set.block_on(&runtime, until("the last one", || starts.count() == 1));
+                mem::forget(set);
+            } else {
+                mem::forget(set);
+                drop(generator);
+            }
+            runtime.block_on(settle());
+        });
+        let handed_out = receive("what the body hands out", &sent);
+        thread.join().unwrap();
+        drop(handed_out);
+        assert_eq!((begun.count(), dropped.count()), (usize::from(has_begun), 0));
+    }
 }
 
 /// `stop()`, of a body that rests and of one that never ran.
@@ -695,7 +1255,7 @@ fn wakers_contexts_and_yielders_on_another_thread_take_nothing_of_the_body_along
         for is_before in [true, false] {
             let dropped = Tally::new();
             let guard = stays_here(&dropped);
-            let (send, sent) = mpsc::channel::<(Waker, Context, Yielder<u8>)>();
+            let (send, sent) = mpsc::channel::<(Waker, Context, &'static Yielder<u8>)>();
             let (go, gone) = mpsc::channel::<()>();
             let thread = thread::spawn(move || {
                 let (waker, ctx, co) = sent.recv().unwrap();
@@ -716,7 +1276,7 @@ fn wakers_contexts_and_yielders_on_another_thread_take_nothing_of_the_body_along
                         "its body is gone"
                     );
                 }
-                drop((waker.clone(), waker, ctx, co));
+                drop((waker.clone(), waker, ctx));
             });
             let started = Tally::new();
             let starts = started.clone();
@@ -725,6 +1285,7 @@ fn wakers_contexts_and_yielders_on_another_thread_take_nothing_of_the_body_along
                     let _guard = guard;
                     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
                     starts.tick();
+                    let co: &'static LocalYielder<u8> = Box::leak(Box::new(co));
                     send.send((waker, ctx, co)).unwrap();
                     pending::<()>().await;
                 });

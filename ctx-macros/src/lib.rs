@@ -68,7 +68,7 @@ use proc_macro2::TokenStream;
 /// - `shield!(future)` awaits a future that the end of the generator does not interrupt: a cancel, or a dropped handle, waits until it
 ///   is over. A `yield_!` in it that comes after the end drops its item and returns. A section that has not begun then does not begin.
 /// - `defer!(async move { .. })` has an async block run when the body is gone, whatever has ended it but the end of the runtime: the
-///   last one first, and for as long as `grace` in all. What is in it is `'static` and `Send`.
+///   last one first, and for as long as `grace` in all. What is in it is `'static` and, but with `local`, `Send`.
 /// - `let mut conn = defer!(conn, async |conn: Conn| conn.close().await);` guards a value: `conn` derefs to it, and when it is dropped, at
 ///   the end of its scope or with the body, the closure is handed the value, and what that returns runs as a clean-up.
 /// - `return;` ends the generator, as falling off the end does.
@@ -162,7 +162,7 @@ use proc_macro2::TokenStream;
 /// # Local
 ///
 /// With `local` the function returns a `LocalGenerator<T>`, and is to be called within a `LocalSet` or a `LocalRuntime`: nothing in its
-/// body, and no item, need be `Send`, but for what is handed to `defer!`. It owns its arguments as the others do.
+/// body, no item, and nothing that is handed to `defer!` need be `Send`. It owns its arguments as the others do.
 ///
 /// # Inline
 ///

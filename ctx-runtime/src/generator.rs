@@ -13,7 +13,7 @@ mod rounds;
 pub use self::builder::Builder;
 pub use self::end::{End, Panic};
 use self::handoff::Consumer;
-pub use self::handoff::{BlockingYielder, Stopped, Yielder};
+pub use self::handoff::{BlockingYielder, LocalYielder, Stopped, Yielder};
 pub use self::inline::{Inline, InlineYielder, inline};
 pub use self::local::LocalGenerator;
 pub use self::overflow::Overflow;

@@ -12,6 +12,7 @@ mod task;
 pub use context::{Abandoned, AfterFunc, Canceller, Cause, Context, ContextError, Done, Finished};
 pub use ctx_macros::{generator, test};
 pub use generator::{
-    BlockingYielder, Builder, End, Generator, Inline, LocalGenerator, Overflow, Panic, Stopped, Yielder,
+    BlockingYielder, Builder, End, Generator, Inline, LocalGenerator, LocalYielder, Overflow, Panic, Stopped,
+    Yielder,
 };
 pub use task::Task;

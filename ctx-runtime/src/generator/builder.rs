@@ -1,6 +1,6 @@
 //! A generator without the macro: what it is given before it starts.
 
-use super::handoff::{self, BlockingYielder, Plan, Ring, Yielder};
+use super::handoff::{self, BlockingYielder, LocalYielder, Plan, Ring, Yielder};
 use super::overflow::Overflow;
 use super::{Generator, LocalGenerator};
 use crate::context::Context;
@@ -135,8 +135,8 @@ impl Builder {
 
     /// Starts a generator whose items and body need not be `Send`, in the current task's `LocalSet`, or in the current `LocalRuntime`.
     ///
-    /// As [`spawn`](Self::spawn) besides. The body is polled, and dropped, on this thread only. What is given to
-    /// [`Yielder::defer`] is to be `Send` nevertheless.
+    /// As [`spawn`](Self::spawn) besides. The body is polled, and dropped, on this thread only, and so is what is given to
+    /// [`LocalYielder::defer`].
     ///
     /// # Panics
     ///
@@ -166,7 +166,7 @@ impl Builder {
     pub fn spawn_local<T, F, Fut>(self, ctx: &Context, body: F) -> LocalGenerator<T>
     where
         T: 'static,
-        F: FnOnce(Context, Yielder<T>) -> Fut,
+        F: FnOnce(Context, LocalYielder<T>) -> Fut,
         Fut: Future<Output = ()> + 'static,
     {
         LocalGenerator::new(handoff::start_local(ctx, self.plan(Location::caller()), body))

@@ -7,8 +7,8 @@
 //! costs two read-modify-writes and one indirect call, and no scheduling. A body that waits is moved on by its driver, also while
 //! the consumer is busy elsewhere.
 //!
-//! The driver is spawned when there is need of one. With a buffer that is at the start. Without, it is when something wakes
-//! the body, or its consumer may not poll it: until then the [keeper] of the runtime stands in for it, so that a generator which
+//! The driver is spawned when there is need of one. With a buffer, and of a local generator, that is at the start. Else it is when
+//! something wakes the body, or its consumer may not poll it: until then the [keeper] of the runtime stands in for it, so that a generator which
 //! only ever had its items ready costs no task at all.
 //!
 //! # The state word
@@ -25,6 +25,8 @@
 //! | `ORPHANED` | the driver's drop, the keeper's watch | never | there is no driver any more: at the end, or when the runtime is gone (G11) |
 //! | `CLOSED` | the consumer's drop | never | nobody takes items any more |
 //! | `ENDED` | whoever has RUNNING, in the step that gives it back for good | never | the body is gone, the end is in its cell |
+//! | `YIELDER` | the start of a [local](#a-local-generator) generator | the drop of its yielder | the driver stays, as it may be given more to spawn |
+//! | `DUE` | who leaves a task of clean-ups to the driver of a local generator | that one, before it takes them | such a task is in the clean-ups' list |
 //!
 //! That a generator was stopped is not in this word: it is the end of its node, which the marking of a cancel sets (C1), and which is
 //! one load for whoever wants to know. So a yield pays nothing for being cancellable, and nobody here reads a clock. After marking, the
@@ -69,6 +71,23 @@
 //! has room, and its yield goes on at once. A yield that finds no room, or others before it, joins a queue. A waker that is not the body's
 //! own (a `FuturesUnordered` has one for each of its futures) is kept, and woken before the poll that answers a request; it would
 //! not be reached by that poll otherwise.
+//!
+//! # A local generator
+//!
+//! Of a `local` one nothing need be `Send`, though its block is shared as any other is: a waker, a context, a reference to a [`Yielder`] may
+//! go anywhere. Those who touch what is not `Send` keep to one thread, that on which it was made:
+//!
+//! - *The consumer*: its handle is not `Send`, and neither is any future of that.
+//! - *The driver*: `spawn_local` has it, so it is polled and dropped on the thread of its set. There is one from the start, and no keeper.
+//! - *The yielder* and its guards, which are not `Send`. (Lent as a [`Yielder`], it may be seen elsewhere, and takes what is `Send`.)
+//! - *The tasks of its clean-ups*, which the driver spawns with `spawn_local` in turn.
+//!
+//! Nobody else polls or drops a body or a clean-up. Nor does who lets go of the block: its driver refers to it, and when that is dropped the
+//! generator ends (or when who has RUNNING, further down on the same stack, gives it back), and of the clean-ups none is left. With a set that
+//! is forgotten the driver is, too; then the block stays for ever, and all that is in it.
+//!
+//! A clean-up may become due where the set cannot be reached: its handle may be dropped in no set, or in another. So it is left to the
+//! driver (`DUE`), which stays for that when the generator has ended, as long as there is a yielder (`YIELDER`).
 //!
 //! # Overflow
 //!
@@ -145,14 +164,14 @@ mod yielder;
 
 use self::block::{Runs, Unfinished, allocate};
 pub(super) use self::consumer::Consumer;
-use self::driver::Driver;
+use self::driver::{Driver, LocalDriver};
 use self::ending::{Place, publish, reap, see_to_rest};
 use self::keeper::Keeper;
 pub(super) use self::ring::Ring;
 use self::state::{NOTIFIED, ORPHANED};
 pub(super) use self::thread::start_thread;
 pub use self::thread::{BlockingYielder, Stopped};
-pub use self::yielder::Yielder;
+pub use self::yielder::{LocalYielder, Yielder};
 use super::end::End;
 use crate::context::{Context, NodeRef, discard};
 use std::borrow::Cow;
@@ -173,6 +192,7 @@ pub(super) struct Plan<T> {
     /// How long clean-ups may take, from the body's end.
     pub(super) grace: Duration,
     runs: Runs,
+    is_local: bool,
     /// Where no driver is spawned before there is need of one; the generator is counted in.
     keeper: Option<Arc<Keeper>>,
 }
@@ -185,7 +205,7 @@ impl<T> Plan<T> {
         ring: Option<Box<Ring<T>>>,
         grace: Duration,
     ) -> Self {
-        Self { runtime, name, made, ring, grace, runs: Runs::Polled, keeper: None }
+        Self { runtime, name, made, ring, grace, runs: Runs::Polled, is_local: false, keeper: None }
     }
 }
 
@@ -222,18 +242,20 @@ where
 pub(super) fn start_local<T, F>(
     parent: &Context,
     plan: Plan<T>,
-    body: impl FnOnce(Context, Yielder<T>) -> F,
+    body: impl FnOnce(Context, LocalYielder<T>) -> F,
 ) -> Consumer<T>
 where
     T: 'static,
     F: Future<Output = ()> + 'static,
 {
-    // SAFETY: without a keeper; the driver is spawned below, to stay on this thread, and so does the consumer.
+    let plan = Plan { is_local: true, ..plan };
+    // SAFETY: without a keeper. The driver is spawned below, to stay on this thread, and so does the consumer; a `LocalYielder` is not
+    // `Send`.
     let unfinished = unsafe { allocate(parent.node(), plan) };
     let block = unfinished.block.clone();
     let unmade = Unmade(block.node());
     // First of all: whether there is something that takes it, only this can tell.
-    let driver = Driver::of(block.node().clone());
+    let driver = LocalDriver::of(block.node().clone());
     let spawned = panic::catch_unwind(AssertUnwindSafe(|| drop(tokio::task::spawn_local(driver))));
     if let Err(payload) = spawned {
         discard(payload);
@@ -245,7 +267,8 @@ where
         );
     }
     mem::forget(unmade);
-    let (mut consumer, _) = make(parent, unfinished, body);
+    // SAFETY: of a local generator, the only one, on the thread that has made it.
+    let (mut consumer, _) = make(parent, unfinished, |ctx, co| body(ctx, unsafe { LocalYielder::new(co) }));
     consumer.stay_with(tokio::task::try_id());
     consumer
 }

@@ -16,7 +16,10 @@ use std::task::{self, Poll};
 /// It promises what that does. It stays on the thread on which it was made, and so does all of its body. Its consumer runs the body
 /// itself only in the task in which it was made; elsewhere, also in another task of the set, it waits for the body's own task.
 ///
-/// If the `LocalSet` is forgotten, what is in the body is never dropped, as there is no thread to drop it on.
+/// What its body [defers](crate::LocalYielder::defer) runs there, too, and need not be `Send` either.
+///
+/// If the `LocalSet` is forgotten, what is in the body is never dropped, as there is no thread to drop it on. Nor is what it has deferred: who
+/// waits for that waits for ever.
 ///
 /// # Examples
 ///

@@ -5,7 +5,7 @@ use super::branches::Branches;
 use super::clean_up::CleanUps;
 use super::keeper::Keeper;
 use super::ring::Ring;
-use super::state::{CALLED, DRIVER, ENDED, NOTIFIED, ORPHANED, RUNNING, State};
+use super::state::{CALLED, DRIVER, ENDED, NOTIFIED, ORPHANED, RUNNING, State, YIELDER};
 use crate::context::Lock;
 use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly};
 use crate::generator::end::End;
@@ -33,6 +33,8 @@ pub(super) struct Head {
     pub(super) is_buffered: bool,
     /// The body runs on a thread of its own, which has RUNNING for as long as it lives.
     pub(super) runs: Runs,
+    /// Nothing of it need be `Send`: body and clean-ups stay on the thread that has made it, and the driver does.
+    pub(super) is_local: bool,
     /// Where the body belongs.
     pub(super) runtime: Handle,
     /// How long clean-ups may take, from the body's end.
@@ -139,7 +141,7 @@ struct Block<T, F> {
 }
 
 // SAFETY: what is not atomic or behind a lock goes with a bit of the state word, which one thread has at a time; what is in there
-// is `Send`, or stays on one thread (the body, by the word of who allocates).
+// is `Send`, or stays on one thread: the body, by the word of who allocates; the clean-ups, by the word of who makes them.
 unsafe impl Send for Head {}
 // SAFETY: as above.
 unsafe impl Sync for Head {}
@@ -260,26 +262,28 @@ pub(super) struct Unfinished<T, F> {
 ///
 /// # Safety
 ///
-/// If the body is not `Send`, it is polled and dropped where it was made: the plan has no keeper, and the driver and the consumer stay
-/// there.
+/// If the plan is not local, the body is `Send`. If it is, nothing of it need be: it has no keeper, and its driver, its consumer, and a
+/// [`LocalYielder`](super::LocalYielder) stay on this thread.
 pub(super) unsafe fn allocate<T, F>(parent: Option<&NodeRef>, plan: Plan<T>) -> Unfinished<T, F>
 where
     T: 'static,
     F: Future<Output = ()> + 'static,
 {
-    let Plan { runtime, name, made, ring, grace, runs, keeper } = plan;
+    let Plan { runtime, name, made, ring, grace, runs, is_local, keeper } = plan;
     // A body with a buffer starts at once (G3).
     let due = if ring.is_some() { NOTIFIED } else { 0 };
     let called = if keeper.is_none() || runs != Runs::Polled { CALLED } else { 0 };
+    let yielder = if is_local { YIELDER } else { 0 };
     // In two steps, so that it is written where it stays, and not first on the stack.
     let mut room = Box::<Block<T, F>>::new_uninit();
     room.write(Block {
         shared: Shared {
             head: Head {
                 member: Member::unlisted(parent, Block::<T, F>::HOOKS, name, made),
-                state: State::new(RUNNING | due | called),
+                state: State::new(RUNNING | due | called | yielder),
                 is_buffered: ring.is_some(),
                 runs,
+                is_local,
                 runtime,
                 keeper,
                 driver: UnsafeCell::new(None),

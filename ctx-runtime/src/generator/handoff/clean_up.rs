@@ -13,21 +13,52 @@
 //! generator is alive, for the reports and for who waits until it has ended, until that task and those of the guards are done; a
 //! runtime that goes away drops them, and that counts as done.
 //!
+//! The tasks of a [local](super#a-local-generator) generator are left to its driver, which spawns them in the set. Where that is gone,
+//! they are dropped: by the driver what is still left to it, and by who comes later what it has.
+//!
 //! The time for all of it, from the body's end on, is a context with a deadline, so it follows tokio's clock, also in a runtime without a
 //! timer. Who runs before that, for a guard, waits for the body's end by a context, too. (The end of the generator's own comes first,
 //! where a section holds up that of the body.)
 
-use super::block::Head;
+use super::block::{Head, wake_driver};
+use super::ending::{Place, entered};
+use super::state::{DUE, ORPHANED};
 use crate::context::{Canceller, Context, NodeRef, cleaning_up, discard, quietly};
 use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{self, Poll};
 use std::thread;
 
-type CleanUp = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// What is to run when the body is gone, or a guard is.
+pub(super) struct CleanUp(Pin<Box<dyn Future<Output = ()>>>);
+
+// SAFETY: by the word of who has made it, the future is `Send`, or it is of a local generator and was made on its thread. There it stays:
+// it is moved on by who has RUNNING, by the driver, and by the task that this spawns with `spawn_local`, and all of these do, too.
+unsafe impl Send for CleanUp {}
+
+impl CleanUp {
+    pub(super) fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+
+    /// # Safety
+    ///
+    /// The future is `Send`; or this is the thread of the local generator that is given it.
+    pub(super) unsafe fn here(future: impl Future<Output = ()> + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+
+    /// The whole of it: a closure that reached for its field would take that along, without the word above.
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// What runs some of it.
+pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[derive(Default)]
 pub(super) struct CleanUps {
@@ -37,6 +68,8 @@ pub(super) struct CleanUps {
     phase: Phase,
     /// Tasks that run some of it.
     running: usize,
+    /// Those of a local generator that wait for its driver.
+    due: Vec<Task>,
     /// Ends with the body; for the tasks that run before that.
     body: Option<(Context, Canceller)>,
 }
@@ -101,39 +134,45 @@ pub(super) fn defer(node: &NodeRef, clean_up: CleanUp) {
 }
 
 /// A value with what is to become of it.
-pub(super) struct Guard<'a, V, C, F>
+pub(super) struct Guard<'a, V, C, F, P>
 where
     C: FnOnce(V) -> F,
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + 'static,
 {
     node: &'a NodeRef,
     number: u64,
     /// There until it is dropped.
     guarded: Option<(V, C)>,
+    /// Keeps it on its thread, or not.
+    _place: P,
 }
 
-impl<'a, V, C, F> Guard<'a, V, C, F>
+impl<'a, V, C, F, P> Guard<'a, V, C, F, P>
 where
     C: FnOnce(V) -> F,
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + 'static,
 {
-    pub(super) fn new(node: &'a NodeRef, value: V, close: C) -> Self {
+    /// # Safety
+    ///
+    /// `F` is `Send`; or the generator is a local one, this is its thread, and `P` is not `Send`.
+    pub(super) unsafe fn new(node: &'a NodeRef, value: V, close: C, place: P) -> Self {
         let number = head(node).with_clean_ups(|clean_ups| {
             clean_ups.last += 1;
             clean_ups.last
         });
-        Self { node, number, guarded: Some((value, close)) }
+        Self { node, number, guarded: Some((value, close)), _place: place }
     }
 }
 
-impl<V, C, F> Drop for Guard<'_, V, C, F>
+impl<V, C, F, P> Drop for Guard<'_, V, C, F, P>
 where
     C: FnOnce(V) -> F,
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + 'static,
 {
     fn drop(&mut self) {
         let Some((value, close)) = self.guarded.take() else { return };
-        let begin = || begin(self.node, self.number, Box::pin(close(value)));
+        // SAFETY: by the word that was given to `new`; where that speaks of a thread, the guard has stayed there.
+        let begin = || begin(self.node, self.number, unsafe { CleanUp::here(close(value)) });
         if thread::panicking() {
             // Of several closures that panic where a body is dropped, the first is heard. A second one would end the process.
             quietly(begin);
@@ -157,10 +196,10 @@ fn begin(node: &NodeRef, number: u64, clean_up: CleanUp) {
     }
 }
 
-impl<V, C, F> Deref for Guard<'_, V, C, F>
+impl<V, C, F, P> Deref for Guard<'_, V, C, F, P>
 where
     C: FnOnce(V) -> F,
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + 'static,
 {
     type Target = V;
 
@@ -170,10 +209,10 @@ where
     }
 }
 
-impl<V, C, F> DerefMut for Guard<'_, V, C, F>
+impl<V, C, F, P> DerefMut for Guard<'_, V, C, F, P>
 where
     C: FnOnce(V) -> F,
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + 'static,
 {
     fn deref_mut(&mut self) -> &mut V {
         let (value, _) = self.guarded.as_mut().expect("it is there until the guard is dropped");
@@ -218,6 +257,13 @@ impl Due {
 
 impl Drop for Due {
     fn drop(&mut self) {
+        if self.list.is_empty() {
+            return;
+        }
+        // As a body's destructors. A set that goes does so where it is dropped.
+        let node = self.generator.0.clone();
+        let runtime = &head(&node).runtime;
+        let _inside = entered(runtime, Place::of(runtime));
         while !self.list.is_empty() {
             self.drop_next();
         }
@@ -227,7 +273,7 @@ impl Drop for Due {
 /// Runs them in a task, the last one first. The task was counted. `body` ends with the body; without it, that is gone.
 fn spawn(node: &NodeRef, list: Vec<CleanUp>, body: Option<Context>) {
     let mut due = Due { list, generator: Counted(node.clone()) };
-    spawn_task(head(node), async move {
+    let task = async move {
         let node = due.generator.0.clone();
         let mut limit = pin!(limit(&node, body));
         let mut is_up = false;
@@ -235,7 +281,7 @@ fn spawn(node: &NodeRef, list: Vec<CleanUp>, body: Option<Context>) {
             let is_done = poll_fn(|cx| {
                 // First, so that its time counts from now on; and not once more when it is up.
                 is_up = is_up || limit.as_mut().poll(cx).is_ready();
-                let poll = || cleaning_up(&node, || clean_up.as_mut().poll(cx));
+                let poll = || cleaning_up(&node, || clean_up.poll(cx));
                 match panic::catch_unwind(AssertUnwindSafe(poll)) {
                     Ok(Poll::Ready(())) => Poll::Ready(true),
                     Ok(Poll::Pending) if is_up => Poll::Ready(false),
@@ -255,7 +301,12 @@ fn spawn(node: &NodeRef, list: Vec<CleanUp>, body: Option<Context>) {
             }
             due.drop_next();
         }
-    });
+    };
+    if head(node).is_local {
+        leave_to_driver(node, Box::pin(task));
+    } else {
+        spawn_task(head(node), task);
+    }
 }
 
 /// A runtime that is shutting down drops it here and now.
@@ -270,6 +321,59 @@ fn spawn_task(head: &Head, task: impl Future<Output = ()> + Send + 'static) {
     if let Some(keeper) = &head.keeper {
         keeper.spawned().push(Box::pin(task));
     }
+}
+
+/// Has the driver of a local generator spawn it, in the set. If that is gone, drops it here and now.
+fn leave_to_driver(node: &NodeRef, task: Task) {
+    let head = head(node);
+    let refused = head.with_clean_ups(|clean_ups| {
+        // Under the lock: the driver says that it is gone before it looks in here for the last time.
+        if head.state.load() & ORPHANED != 0 {
+            return Some(task);
+        }
+        clean_ups.due.push(task);
+        None
+    });
+    if let Some(task) = refused {
+        return drop(task);
+    }
+    // Either this is seen by the driver after its first poll, or its waker is there.
+    let before = head.state.set(DUE);
+    // SAFETY: this was the state.
+    unsafe { wake_driver(node, head, before) };
+}
+
+fn take_due(node: &NodeRef) -> Vec<Task> {
+    let mut clean_ups = head(node).clean_ups.lock();
+    clean_ups.as_mut().map(|clean_ups| mem::take(&mut clean_ups.due)).unwrap_or_default()
+}
+
+/// Spawns what was left to the driver of a local generator, which this is.
+pub(super) fn spawn_due(node: &NodeRef) {
+    // First, so that what comes after the look says so anew.
+    head(node).state.clear(DUE);
+    take_due(node).into_iter().for_each(spawn_here);
+}
+
+/// Drops what was left to the driver of a local generator, which is gone.
+pub(super) fn drop_due(node: &NodeRef) {
+    drop(take_due(node));
+}
+
+/// Whether what was deferred is still to be left to the driver, though the generator has an end.
+pub(super) fn is_about_to_run(node: &NodeRef) -> bool {
+    head(node).clean_ups.lock().as_ref().is_some_and(|clean_ups| !clean_ups.list.is_empty())
+}
+
+/// A set that is being dropped drops it here and now.
+#[cfg(not(all(test, loom)))]
+fn spawn_here(task: Task) {
+    drop(tokio::task::spawn_local(task));
+}
+
+#[cfg(all(test, loom))]
+fn spawn_here(task: Task) {
+    super::models::spawn_here(task);
 }
 
 /// The time that a generator's clean-ups have, from the body's end on.

@@ -1,8 +1,10 @@
-//! The task of a generator: it polls the body when something that the body awaits has woken it.
+//! The task of a generator: it polls the body when something that the body awaits has woken it. That of a local one spawns its
+//! clean-ups, too.
 
 use super::block::{Head, Turn};
+use super::clean_up;
 use super::ending::{Place, Polled, leave_to_driver, orphan, reap, run};
-use super::state::{ASKED, ENDED, Entered, NOTIFIED, WAITING};
+use super::state::{ASKED, DUE, ENDED, Entered, NOTIFIED, WAITING, YIELDER};
 use crate::context::NodeRef;
 use std::future::Future;
 use std::pin::Pin;
@@ -96,5 +98,37 @@ impl Drop for Driver {
     /// At the end, or when the runtime goes away; then the body goes with it (G11).
     fn drop(&mut self) {
         orphan(&self.node, self.head());
+        if self.head().is_local {
+            clean_up::drop_due(&self.node);
+        }
+    }
+}
+
+/// The driver of a local generator. What is to be cleaned up is left to it, as it is polled in the set, where it can be spawned;
+/// so it stays until nothing can come any more.
+pub(super) struct LocalDriver(Driver);
+
+impl LocalDriver {
+    /// Of a local generator, whose thread it is to stay on.
+    pub(super) fn of(node: NodeRef) -> Self {
+        Self(Driver::of(node))
+    }
+}
+
+impl Future for LocalDriver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let polled = Pin::new(&mut self.0).poll(cx);
+        // After that, as it may have ended the generator.
+        let state = self.0.head().state.load();
+        if state & DUE != 0 {
+            clean_up::spawn_due(&self.0.node);
+        }
+        // Who drops the yielder after that look finds the end, and wakes this.
+        if polled.is_ready() && (state & YIELDER != 0 || clean_up::is_about_to_run(&self.0.node)) {
+            return Poll::Pending;
+        }
+        polled
     }
 }

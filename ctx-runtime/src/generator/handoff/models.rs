@@ -6,7 +6,10 @@
 use super::block::Head;
 use super::ending::orphan;
 use super::keeper::Keeper;
-use super::{BlockingYielder, Consumer, Driver, Plan, Ring, Yielder, prepare, start_thread};
+use super::{
+    BlockingYielder, Consumer, Driver, LocalDriver, LocalYielder, Plan, Ring, Yielder, allocate, make,
+    prepare, start_thread,
+};
 use crate::context::{Canceller, Context};
 use crate::generator::end::End;
 use crate::generator::overflow::Overflow;
@@ -14,6 +17,7 @@ use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::Location;
@@ -86,6 +90,27 @@ where
     let (consumer, driver) = prepare(ctx, plan, |_, co| make(co));
     assert!(driver.is_none());
     (consumer, keeper)
+}
+
+/// On the thread that is the set. The body waits for ever; its yielder is to be [freed](free).
+fn start_local(handle: &Handle, ctx: &Context) -> (Consumer<u8>, LocalDriver, &'static LocalYielder<u8>) {
+    let plan = Plan { is_local: true, ..plan(handle, 0, None) };
+    // SAFETY: driver and consumer stay on this thread, by what the stories do.
+    let unfinished = unsafe { allocate(ctx.node(), plan) };
+    let driver = LocalDriver::of(unfinished.block.node().clone());
+    let mut yielder = None;
+    let (consumer, _) = make(ctx, unfinished, |_, co| {
+        // SAFETY: of a local generator, the only one, on its thread.
+        yielder = Some(unsafe { LocalYielder::new(co) });
+        std::future::pending()
+    });
+    (consumer, driver, Box::leak(Box::new(yielder.expect("the body was made"))))
+}
+
+/// Drops a yielder that was leaked, and that nobody refers to any more.
+fn free(co: &'static LocalYielder<u8>) {
+    // SAFETY: leaked by `start_local`; the rest by what the stories do.
+    drop(unsafe { Box::from_raw(std::ptr::from_ref(co).cast_mut()) });
 }
 
 /// On a thread of the model's.
@@ -174,6 +199,21 @@ impl Spawned {
             due.into_iter().for_each(block_on);
         }
     }
+}
+
+loom::thread_local! {
+    /// What was spawned in the set that this thread is.
+    static HERE: RefCell<Vec<Task>> = RefCell::new(Vec::new());
+}
+
+pub(super) fn spawn_here(task: Task) {
+    HERE.with(|here| here.borrow_mut().push(task));
+}
+
+/// Runs what was spawned in the set that this thread is.
+fn run_here() {
+    let due = HERE.with(|here| mem::take(&mut *here.borrow_mut()));
+    due.into_iter().for_each(block_on);
 }
 
 fn plan<T>(handle: &Handle, buffer: usize, overflow: Option<Overflow>) -> Plan<T> {
@@ -743,6 +783,61 @@ fn a_guard_that_is_dropped_while_the_body_ends_is_cleaned_up() {
         // SAFETY: leaked above; body and guard are gone.
         drop(unsafe { Box::from_raw(std::ptr::from_ref(co).cast_mut()) });
     });
+}
+
+#[test]
+fn what_another_thread_defers_is_seen_by_the_driver_of_a_local_body() {
+    model(|handle| {
+        let (ctx, _canceller) = root();
+        let cleaned_up = Arc::new(AtomicUsize::new(0));
+        let ticks = [(); 2].map(|()| Arc::clone(&cleaned_up));
+        let (consumer, driver, co) = start_local(handle, &ctx);
+        let lent: &'static Yielder<u8> = co;
+        drop(consumer);
+        // Its body is gone, and its driver yet to be polled for the first time.
+        let other = thread::spawn(move || {
+            for ticks in ticks {
+                lent.defer(async move {
+                    ticks.fetch_add(1, Ordering::AcqRel);
+                });
+            }
+        });
+        let mut driver = Box::pin(driver);
+        block_on(poll_fn(|cx| {
+            assert!(driver.as_mut().poll(cx).is_pending(), "its yielder is there");
+            run_here();
+            if cleaned_up.load(Ordering::Acquire) == 2 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        other.join().unwrap();
+        free(co);
+        block_on(driver);
+        assert!(ctx.live().is_empty());
+    });
+}
+
+#[test]
+fn what_another_thread_defers_while_the_set_goes_is_dropped() {
+    for is_body_gone in [false, true] {
+        model(move |handle| {
+            let (ctx, canceller) = root();
+            let drops = Arc::new(AtomicUsize::new(0));
+            let deferred = [(); 2].map(|()| Dropped(Arc::clone(&drops)));
+            let (consumer, driver, co) = start_local(handle, &ctx);
+            let lent: &'static Yielder<u8> = co;
+            let consumer = (!is_body_gone).then_some(consumer);
+            let other = thread::spawn(move || {
+                for deferred in deferred {
+                    lent.defer(async move { drop(deferred) });
+                }
+            });
+            drop(driver);
+            other.join().unwrap();
+            assert_eq!(drops.load(Ordering::Acquire), 2);
+            block_on(canceller.cancel_and_wait());
+            drop(consumer);
+            free(co);
+        });
+    }
 }
 
 #[test]

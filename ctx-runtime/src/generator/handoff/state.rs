@@ -24,6 +24,10 @@ pub(super) const ORPHANED: usize = 1 << 7;
 pub(super) const CLOSED: usize = 1 << 8;
 /// The body is gone, and the end is in its cell.
 pub(super) const ENDED: usize = 1 << 9;
+/// The yielder of a local generator is there, and may be given something to run.
+pub(super) const YIELDER: usize = 1 << 10;
+/// A task of clean-ups waits for the driver of a local generator to spawn it.
+pub(super) const DUE: usize = 1 << 11;
 
 /// Between what one does and a look at what another does, on both sides: one of the two sees the other.
 pub(super) fn fence() {

@@ -1,17 +1,19 @@
 //! The body's end: hands items on, when there is room for them.
 
-use super::block::{Head, Shared, SharedRef, Slot, is_own};
+use super::block::{Head, Shared, SharedRef, Slot, is_own, wake_driver};
 use super::branches::{Ticket, Turn, foreign};
+use super::clean_up::{self, CleanUp};
 use super::ring::Ring;
-use super::state::{BLOCKED, ENDED, WAITING};
-use super::{clean_up, shield};
+use super::shield;
+use super::state::{BLOCKED, ENDED, WAITING, YIELDER};
 use crate::context::{is_within, quietly};
 use crate::generator::rounds::Rounds;
 use futures_core::Stream;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
 use std::mem;
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 use std::pin::{Pin, pin};
 use std::task::{self, Poll, Waker, ready};
 use tokio::task::coop;
@@ -23,6 +25,8 @@ const ITEMS_PER_UNIT: u32 = 32;
 ///
 /// A yield waits until its item can be handed over, and ends there when the generator is stopped. Yields that wait at the
 /// same time are served in the order of their first poll.
+///
+/// The body of a [`LocalGenerator`](crate::LocalGenerator) has a [`LocalYielder`], which derefs to this.
 ///
 /// # Examples
 ///
@@ -227,7 +231,7 @@ impl<T> Yielder<T> {
     /// # }
     /// ```
     pub fn defer(&self, clean_up: impl Future<Output = ()> + Send + 'static) {
-        clean_up::defer(self.block.node(), Box::pin(clean_up));
+        clean_up::defer(self.block.node(), CleanUp::new(clean_up));
     }
 
     /// Guards `value`: when the guard is dropped, at the end of its scope or with the body, `close` is handed the value, and runs as
@@ -262,7 +266,8 @@ impl<T> Yielder<T> {
         C: FnOnce(V) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        clean_up::Guard::new(self.block.node(), value, close)
+        // SAFETY: `F` is `Send`.
+        unsafe { clean_up::Guard::new(self.block.node(), value, close, ()) }
     }
 }
 
@@ -270,6 +275,137 @@ impl<T> fmt::Debug for Yielder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let buffer = self.block.ring.as_ref().map_or(0, |ring| ring.capacity());
         f.debug_struct("Yielder").field("buffer", &buffer).finish_non_exhaustive()
+    }
+}
+
+/// What the body of a [`LocalGenerator`](crate::LocalGenerator) yields through: a [`Yielder`], which it derefs to, that stays on its
+/// thread. So what it is given to clean up need not be `Send` either.
+///
+/// That runs in the `LocalSet`, or the `LocalRuntime`, that the generator runs in, also where the handle is dropped outside of it; what
+/// is not done when that goes is dropped with it, on its thread.
+///
+/// The generator's task stays for as long as this does, as it may be given something to run. One that is forgotten keeps it until the
+/// set goes.
+///
+/// # Examples
+///
+/// ```
+/// use ctx_runtime::{Context, Generator, LocalYielder};
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+/// use tokio::task::LocalSet;
+///
+/// async fn letters(log: Rc<RefCell<String>>, co: LocalYielder<char>) {
+///     co.defer(async move { log.borrow_mut().push_str("bye") });
+///     for letter in 'a'..='z' {
+///         co.yield_(letter).await;
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let set = LocalSet::new();
+/// let log = Rc::new(RefCell::new(String::new()));
+/// set.run_until(async {
+///     let mut letters =
+///         Generator::builder().spawn_local(&Context::background(), |_, co| letters(Rc::clone(&log), co));
+///     assert_eq!(letters.next().await, Some('a'));
+///     letters.stop().await;
+/// })
+/// .await;
+/// assert_eq!(*log.borrow(), "bye");
+/// # }
+/// ```
+pub struct LocalYielder<T> {
+    yielder: Yielder<T>,
+    /// A guard takes it along, so that it stays here, too.
+    here: PhantomData<*const ()>,
+}
+
+impl<T> LocalYielder<T> {
+    /// # Safety
+    ///
+    /// The generator is a local one, this is its thread, and there is no other of these.
+    pub(super) unsafe fn new(yielder: Yielder<T>) -> Self {
+        Self { yielder, here: PhantomData }
+    }
+
+    /// As [`Yielder::defer`]; what it is given need not be `Send`.
+    ///
+    /// # Examples
+    ///
+    /// See [`LocalYielder`].
+    pub fn defer(&self, clean_up: impl Future<Output = ()> + 'static) {
+        // SAFETY: by the word that was given to `new`; neither this nor a reference to it leaves the thread.
+        clean_up::defer(self.block.node(), unsafe { CleanUp::here(clean_up) });
+    }
+
+    /// As [`Yielder::guard`]; what `close` returns need not be `Send`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ctx_runtime::{Context, Generator};
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use tokio::task::LocalSet;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let set = LocalSet::new();
+    /// let open = Rc::new(Cell::new(true));
+    /// set.run_until(async {
+    ///     let mut one = Generator::builder().spawn_local(&Context::background(), |_, co| {
+    ///         let open = Rc::clone(&open);
+    ///         async move {
+    ///             let open = co.guard(open, async |open: Rc<Cell<bool>>| open.set(false));
+    ///             co.yield_(open.get()).await;
+    ///         }
+    ///     });
+    ///     assert_eq!(one.next().await, Some(true));
+    ///     one.stop().await;
+    /// })
+    /// .await;
+    /// assert!(!open.get());
+    /// # }
+    /// ```
+    #[must_use = "the value is cleaned up when its guard is dropped: here, at once"]
+    pub fn guard<V, C, F>(&self, value: V, close: C) -> impl DerefMut<Target = V> + use<'_, T, V, C, F>
+    where
+        C: FnOnce(V) -> F,
+        F: Future<Output = ()> + 'static,
+    {
+        // SAFETY: as above; a pointer is not `Send`.
+        unsafe { clean_up::Guard::new(self.block.node(), value, close, self.here) }
+    }
+}
+
+impl<T> Deref for LocalYielder<T> {
+    type Target = Yielder<T>;
+
+    #[inline]
+    fn deref(&self) -> &Yielder<T> {
+        &self.yielder
+    }
+}
+
+impl<T> Drop for LocalYielder<T> {
+    /// Nothing more comes for the driver to spawn.
+    fn drop(&mut self) {
+        let node = self.block.node();
+        // SAFETY: the node of a generator.
+        let head = unsafe { Head::of(node) };
+        let before = head.state.clear(YIELDER);
+        if before & ENDED != 0 {
+            // SAFETY: this was the state.
+            unsafe { wake_driver(node, head, before) };
+        }
+    }
+}
+
+impl<T> fmt::Debug for LocalYielder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LocalYielder").field(&self.yielder).finish()
     }
 }
 
