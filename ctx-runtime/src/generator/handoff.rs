@@ -162,7 +162,7 @@ mod state;
 mod thread;
 mod yielder;
 
-use self::block::{Runs, Unfinished, allocate};
+use self::block::{Form, Runs, SharedRef, allocate, put};
 pub(super) use self::consumer::Consumer;
 use self::driver::{Driver, LocalDriver};
 use self::ending::{Place, publish, reap, see_to_rest};
@@ -207,23 +207,32 @@ impl<T> Plan<T> {
     ) -> Self {
         Self { runtime, name, made, ring, grace, runs: Runs::Polled, is_local: false, keeper: None }
     }
+
+    /// With a keeper, unless there is need of a driver from the start: with a buffer, the body starts at once.
+    fn kept(mut self) -> Self {
+        if self.ring.is_none() {
+            self.keeper = Some(Keeper::of(&self.runtime));
+        }
+        self
+    }
 }
 
 /// Starts the future that `body` returns, in the plan's runtime, under a context of its own below `parent`.
+// Of what a start takes, no more is in here, and in `prepare`, than what depends on the type of the body: it is compiled for each.
 pub(super) fn start<T, F>(
     parent: &Context,
-    mut plan: Plan<T>,
+    plan: Plan<T>,
     body: impl FnOnce(Context, Yielder<T>) -> F,
 ) -> Consumer<T>
 where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    // With a buffer, the body starts at once, so there is need of a driver.
-    if plan.ring.is_none() {
-        plan.keeper = Some(Keeper::of(&plan.runtime));
-    }
-    let (consumer, driver) = prepare(parent, plan, body);
+    drive(prepare(parent, plan.kept(), body))
+}
+
+/// Spawns the driver, if there is one.
+fn drive<T>((consumer, driver): (Consumer<T>, Option<Driver>)) -> Consumer<T> {
     if let Some(driver) = driver {
         // A runtime that is shutting down drops the driver here and now, and that is an end too.
         drop(consumer.runtime().spawn(driver));
@@ -251,26 +260,38 @@ where
     let plan = Plan { is_local: true, ..plan };
     // SAFETY: without a keeper. The driver is spawned below, to stay on this thread, and so does the consumer; a `LocalYielder` is not
     // `Send`.
-    let unfinished = unsafe { allocate(parent.node(), plan) };
-    let block = unfinished.block.clone();
+    let block = unsafe { allocate(parent.node(), plan, Form::of::<F>()) };
     let unmade = Unmade(block.node());
+    drive_here(&block);
+    // SAFETY: of a local generator, the only one, on the thread that has made it.
+    let yielder = unsafe { LocalYielder::new(Yielder::new(block.clone())) };
+    let body = body(parent.on(block.node().clone()), yielder);
+    mem::forget(unmade);
+    // SAFETY: RUNNING, since it was allocated, for a body of this type.
+    unsafe { put(&block, body) };
+    let (mut consumer, _) = let_go(parent, block);
+    consumer.stay_with(tokio::task::try_id());
+    consumer
+}
+
+/// Spawns the driver of a local generator, where this is called.
+///
+/// # Panics
+///
+/// As [`start_local`].
+#[track_caller]
+fn drive_here<T>(block: &SharedRef<T>) {
     // First of all: whether there is something that takes it, only this can tell.
     let driver = LocalDriver::of(block.node().clone());
     let spawned = panic::catch_unwind(AssertUnwindSafe(|| drop(tokio::task::spawn_local(driver))));
     if let Err(payload) = spawned {
         discard(payload);
-        drop(unmade);
         panic!(
             "the local generator `{}` needs a `LocalSet` or a `LocalRuntime` to run in: call it from a task that \
              `spawn_local` has started, within `LocalSet::run_until`, or in the `block_on` of a `LocalRuntime`",
             block.head.member.name
         );
     }
-    mem::forget(unmade);
-    // SAFETY: of a local generator, the only one, on the thread that has made it.
-    let (mut consumer, _) = make(parent, unfinished, |ctx, co| body(ctx, unsafe { LocalYielder::new(co) }));
-    consumer.stay_with(tokio::task::try_id());
-    consumer
 }
 
 /// A generator that is ready to go, and its driver, unless it has a keeper or is never to run.
@@ -283,29 +304,18 @@ where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let has_keeper = plan.keeper.is_some();
     // SAFETY: all of it is `Send`.
-    let unfinished = unsafe { allocate(parent.node(), plan) };
-    let (consumer, is_over) = make(parent, unfinished, body);
-    let driver = (!has_keeper && !is_over).then(|| Driver::of(consumer.node().clone()));
-    (consumer, driver)
-}
-
-/// Makes the body, and lets it go. Returns whether it is never to run, and gone already.
-fn make<T, F>(
-    parent: &Context,
-    unfinished: Unfinished<T, F>,
-    body: impl FnOnce(Context, Yielder<T>) -> F,
-) -> (Consumer<T>, bool)
-where
-    T: 'static,
-    F: Future<Output = ()> + 'static,
-{
-    let block = unfinished.block.clone();
+    let block = unsafe { allocate(parent.node(), plan, Form::of::<F>()) };
     let unmade = Unmade(block.node());
     let body = body(parent.on(block.node().clone()), Yielder::new(block.clone()));
     mem::forget(unmade);
-    unfinished.finish(body);
+    // SAFETY: RUNNING, since it was allocated, for a body of this type.
+    unsafe { put(&block, body) };
+    with_driver(let_go(parent, block))
+}
+
+/// Lets the body go. Returns whether it is never to run, and gone already.
+fn let_go<T>(parent: &Context, block: SharedRef<T>) -> (Consumer<T>, bool) {
     let (node, head) = (block.node(), &block.head);
     let is_over = node.has_end() || head.keeper.as_deref().is_some_and(Keeper::is_gone);
     if is_over {
@@ -320,6 +330,12 @@ where
         }
     }
     (Consumer::new(parent, block), is_over)
+}
+
+/// With its driver, unless it has a keeper, or is over.
+fn with_driver<T>((consumer, is_over): (Consumer<T>, bool)) -> (Consumer<T>, Option<Driver>) {
+    let driver = (!consumer.has_keeper() && !is_over).then(|| Driver::of(consumer.node().clone()));
+    (consumer, driver)
 }
 
 /// Ends a generator whose body could not be made.

@@ -11,6 +11,7 @@ use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, discard, is_
 use crate::generator::end::End;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU32, Ordering};
+use std::alloc::{self, Layout};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
@@ -53,6 +54,8 @@ pub(super) struct Head {
     pub(super) clean_ups: Lock<Option<Box<CleanUps>>>,
     /// What whoever has RUNNING has to itself.
     pub(super) turn: UnsafeCell<Turn>,
+    /// Stands for the body, of which only its functions know the type: whoever reaches for that reaches into this, where loom sees it.
+    pub(super) body: UnsafeCell<()>,
 }
 
 /// What runs a body.
@@ -133,11 +136,29 @@ pub(super) struct Shared<T> {
     pub(super) branches: Lock<Option<Box<Branches>>>,
 }
 
+/// What is allocated. Nobody refers to it as a whole: a reference is to what is shared, and the body, behind that, is reached for by
+/// its address.
 #[repr(C)]
 struct Block<T, F> {
     shared: Shared<T>,
     /// Written once, polled by whoever has RUNNING, and dropped in its place before the end is published.
-    body: UnsafeCell<MaybeUninit<F>>,
+    body: MaybeUninit<F>,
+}
+
+/// What there is to know of a block whose body is of some type: all else is compiled once for all bodies.
+pub(super) struct Form<T> {
+    hooks: &'static Hooks,
+    layout: Layout,
+    _items: PhantomData<fn(T)>,
+}
+
+impl<T: 'static> Form<T> {
+    pub(super) fn of<F>() -> &'static Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        Block::<T, F>::FORM
+    }
 }
 
 // SAFETY: what is not atomic or behind a lock goes with a bit of the state word, which one thread has at a time; what is in there
@@ -156,41 +177,45 @@ pub(super) struct SharedRef<T>(NodeRef, Items<T>);
 /// Sends and shares items, as a lock around them would.
 pub(super) type Items<T> = PhantomData<std::sync::Mutex<T>>;
 
-impl<T, F> Block<T, F>
+impl<T: 'static, F> Block<T, F>
 where
     F: Future<Output = ()>,
 {
-    const HOOKS: &'static Hooks = &Hooks {
-        stop: Self::stop,
-        poll: Self::poll,
-        drop_body: Self::drop_body,
-        is_shielded: Self::is_shielded,
-        rouse: Self::rouse,
-        clear: Self::clear,
-        free: Self::free,
+    const FORM: &'static Form<T> = &Form {
+        hooks: &Hooks {
+            stop,
+            poll: Self::poll,
+            drop_body: Self::drop_body,
+            is_shielded,
+            rouse: Shared::<T>::rouse,
+            clear: Shared::<T>::clear,
+            free: Self::free,
+        },
+        layout: Layout::new::<Self>(),
+        _items: PhantomData,
     };
 
+    /// Where the body of a block is.
+    ///
     /// # Safety
     ///
-    /// `this` is a block of this type, alive.
-    unsafe fn stop(this: NonNull<Member>) {
-        // SAFETY: by the caller's word. Not counted here, so it is not dropped.
-        let node = ManuallyDrop::new(unsafe { NodeRef::from_raw(this.cast()) });
-        notify(&node);
+    /// `this` is a block of this type, alive, by a pointer that is good for all of it.
+    #[allow(clippy::ptr_as_ptr, reason = "a `cast` would be compiled for each body")]
+    unsafe fn body(this: NonNull<Member>) -> *mut F {
+        // SAFETY: by the caller's word it is there, within the block.
+        unsafe { this.as_ptr().byte_add(mem::offset_of!(Self, body)) as *mut F }
     }
 
     /// # Safety
     ///
-    /// As `stop`; the caller has RUNNING, and the body is there.
+    /// As `body`; the caller has RUNNING, and the body is there.
     unsafe fn poll(this: NonNull<Member>, cx: &mut task::Context<'_>) -> Poll<()> {
-        // SAFETY: by the caller's word. Only the body is borrowed mutably, and by nobody else.
-        let body = unsafe { &(*this.cast::<Self>().as_ptr()).body };
-        body.with_mut(|body| {
-            // SAFETY: it is there.
-            let body = unsafe { &mut *body.cast::<F>() };
-            // SAFETY: it stays where it is until it is dropped there.
-            unsafe { Pin::new_unchecked(body) }.poll(cx)
-        })
+        // SAFETY: by the caller's word.
+        let body = unsafe { Self::body(this) };
+        // SAFETY: by the caller's word it is there, and nobody else borrows it.
+        let body = unsafe { &mut *body };
+        // SAFETY: it stays where it is until it is dropped there.
+        unsafe { Pin::new_unchecked(body) }.poll(cx)
     }
 
     /// # Safety
@@ -198,27 +223,61 @@ where
     /// As `poll`; the body is not used any more.
     unsafe fn drop_body(this: NonNull<Member>) {
         // SAFETY: by the caller's word.
-        let body = unsafe { &(*this.cast::<Self>().as_ptr()).body };
-        // SAFETY: it is there.
-        body.with_mut(|body| unsafe { ptr::drop_in_place(body.cast::<F>()) });
+        let body = unsafe { Self::body(this) };
+        // SAFETY: it is there, by the caller's word.
+        unsafe { ptr::drop_in_place(body) };
     }
 
     /// # Safety
     ///
-    /// As `stop`; this thread polls the body.
-    unsafe fn is_shielded(this: NonNull<Member>) -> bool {
+    /// `this` is a block of this type whose body is gone, or was never there, and to which nobody refers.
+    unsafe fn free(this: NonNull<Member>) {
+        // SAFETY: by the caller's word; it was allocated with this layout.
+        unsafe { free::<T>(this, Layout::new::<Self>()) };
+    }
+}
+
+/// # Safety
+///
+/// `this` is a block, alive.
+unsafe fn stop(this: NonNull<Member>) {
+    // SAFETY: by the caller's word. Not counted here, so it is not dropped.
+    let node = ManuallyDrop::new(unsafe { NodeRef::from_raw(this.cast()) });
+    notify(&node);
+}
+
+/// # Safety
+///
+/// As `stop`; this thread polls the body.
+unsafe fn is_shielded(this: NonNull<Member>) -> bool {
+    // SAFETY: by the caller's word.
+    let head = unsafe { this.cast::<Head>().as_ref() };
+    // SAFETY: this thread polls the body, so it has RUNNING.
+    unsafe { head.with_turn(|turn| turn.within_shields) > 0 }
+}
+
+/// # Safety
+///
+/// `this` is a block with items of type `T`, allocated with this layout, whose body is gone, or was never there, and to which nobody refers.
+unsafe fn free<T>(this: NonNull<Member>, layout: Layout) {
+    debug_assert!(
         // SAFETY: by the caller's word.
-        let head = unsafe { this.cast::<Head>().as_ref() };
-        // SAFETY: this thread polls the body, so it has RUNNING.
-        unsafe { head.with_turn(|turn| turn.within_shields) > 0 }
-    }
+        unsafe { this.cast::<Head>().as_ref() }.state.peek() & ENDED != 0,
+        "its body was dropped where it belongs"
+    );
+    // SAFETY: by the caller's word.
+    unsafe { ptr::drop_in_place(this.cast::<Shared<T>>().as_ptr()) };
+    // SAFETY: allocated by `allocate`, with this layout.
+    unsafe { alloc::dealloc(this.as_ptr().cast(), layout) };
+}
 
+impl<T> Shared<T> {
     /// # Safety
     ///
-    /// As `stop`; the caller has RUNNING.
+    /// As [`stop`], with items of type `T`; the caller has RUNNING.
     unsafe fn rouse(this: NonNull<Member>) {
         // SAFETY: by the caller's word.
-        let shared = unsafe { this.cast::<Shared<T>>().as_ref() };
+        let shared = unsafe { this.cast::<Self>().as_ref() };
         // SAFETY: RUNNING.
         unsafe { shared.head.with_turn(Turn::withdraw) };
         shared.rouse_branches();
@@ -226,10 +285,10 @@ where
 
     /// # Safety
     ///
-    /// As `stop`; there is an end, and, for `items`, the consumer is gone for good.
+    /// As [`stop`], with items of type `T`; there is an end, and, for `items`, the consumer is gone for good.
     unsafe fn clear(this: NonNull<Member>, items: bool) {
         // SAFETY: by the caller's word.
-        let shared = unsafe { this.cast::<Shared<T>>().as_ref() };
+        let shared = unsafe { this.cast::<Self>().as_ref() };
         // Those wakers were anybody's.
         quietly(|| shared.clear_branches());
         if items {
@@ -237,92 +296,80 @@ where
             unsafe { shared.drop_left() };
         }
     }
-
-    /// # Safety
-    ///
-    /// `this` is a block of this type whose body is gone, or was never there, and to which nobody refers.
-    unsafe fn free(this: NonNull<Member>) {
-        debug_assert!(
-            // SAFETY: by the caller's word.
-            unsafe { this.cast::<Head>().as_ref() }.state.peek() & ENDED != 0,
-            "its body was dropped where it belongs"
-        );
-        // SAFETY: made by `Box::leak` in `allocate`.
-        drop(unsafe { Box::from_raw(this.cast::<Self>().as_ptr()) });
-    }
 }
 
-/// A block that has its place in the tree, and waits for its body. The caller has RUNNING.
-pub(super) struct Unfinished<T, F> {
-    pub(super) block: SharedRef<T>,
-    _body: PhantomData<fn(F)>,
-}
-
-/// Makes a block below `parent`.
+/// Makes a block below `parent`, which has its place in the tree, and waits for its body to be [put](put) into it. The caller has RUNNING.
 ///
 /// # Safety
 ///
 /// If the plan is not local, the body is `Send`. If it is, nothing of it need be: it has no keeper, and its driver, its consumer, and a
 /// [`LocalYielder`](super::LocalYielder) stay on this thread.
-pub(super) unsafe fn allocate<T, F>(parent: Option<&NodeRef>, plan: Plan<T>) -> Unfinished<T, F>
-where
-    T: 'static,
-    F: Future<Output = ()> + 'static,
-{
+pub(super) unsafe fn allocate<T: 'static>(
+    parent: Option<&NodeRef>,
+    plan: Plan<T>,
+    form: &Form<T>,
+) -> SharedRef<T> {
+    let &Form { hooks, layout, .. } = form;
     let Plan { runtime, name, made, ring, grace, runs, is_local, keeper } = plan;
     // A body with a buffer starts at once (G3).
     let due = if ring.is_some() { NOTIFIED } else { 0 };
     let called = if keeper.is_none() || runs != Runs::Polled { CALLED } else { 0 };
     let yielder = if is_local { YIELDER } else { 0 };
-    // In two steps, so that it is written where it stays, and not first on the stack.
-    let mut room = Box::<Block<T, F>>::new_uninit();
-    room.write(Block {
-        shared: Shared {
-            head: Head {
-                member: Member::unlisted(parent, Block::<T, F>::HOOKS, name, made),
-                state: State::new(RUNNING | due | called | yielder),
-                is_buffered: ring.is_some(),
-                runs,
-                is_local,
-                runtime,
-                keeper,
-                driver: UnsafeCell::new(None),
-                consumer: Lock::new(None),
-                end: UnsafeCell::new(None),
-                shields: AtomicU32::new(0),
-                clean_ups: Lock::new(None),
-                grace,
-                turn: UnsafeCell::new(Turn {
-                    accepted: 0,
-                    slot: Slot::Idle,
-                    has_put: false,
-                    branched: false,
-                    waker_taken: false,
-                    within_shields: 0,
-                    is_helped: false,
-                }),
-            },
-            slot: UnsafeCell::new(MaybeUninit::uninit()),
-            ring,
-            branches: Lock::new(None),
+    // SAFETY: of a block, which is not empty.
+    let room = unsafe { alloc::alloc(layout) };
+    let Some(room) = NonNull::new(room) else { alloc::handle_alloc_error(layout) };
+    let block = room.cast::<Shared<T>>();
+    let shared = Shared {
+        head: Head {
+            member: Member::unlisted(parent, hooks, name, made),
+            state: State::new(RUNNING | due | called | yielder),
+            is_buffered: ring.is_some(),
+            runs,
+            is_local,
+            runtime,
+            keeper,
+            driver: UnsafeCell::new(None),
+            consumer: Lock::new(None),
+            end: UnsafeCell::new(None),
+            shields: AtomicU32::new(0),
+            clean_ups: Lock::new(None),
+            grace,
+            turn: UnsafeCell::new(Turn {
+                accepted: 0,
+                slot: Slot::Idle,
+                has_put: false,
+                branched: false,
+                waker_taken: false,
+                within_shields: 0,
+                is_helped: false,
+            }),
+            body: UnsafeCell::new(()),
         },
-        body: UnsafeCell::new(MaybeUninit::uninit()),
-    });
-    // SAFETY: just written.
-    let block = NonNull::from(Box::leak(unsafe { room.assume_init() }));
+        slot: UnsafeCell::new(MaybeUninit::uninit()),
+        ring,
+        branches: Lock::new(None),
+    };
+    // SAFETY: just allocated, for a block, at whose head this is.
+    unsafe { block.write(shared) };
     // SAFETY: unlisted, made with this parent, at the head of a block of the type that its hooks are for, and nobody has seen it.
     let node = unsafe { Member::list(block.cast(), parent) };
-    Unfinished { block: SharedRef(node, PhantomData), _body: PhantomData }
+    SharedRef(node, PhantomData)
 }
 
-impl<T, F> Unfinished<T, F> {
-    /// Puts the body in. The caller still has RUNNING.
-    pub(super) fn finish(self, body: F) {
-        // SAFETY: a block of this type, by `allocate`.
-        let place = unsafe { &(*self.block.0.as_ptr().cast::<Block<T, F>>().as_ptr()).body };
-        // SAFETY: RUNNING was not given back since `allocate`, so nobody else reaches for it.
-        place.with_mut(|place| unsafe { (*place).write(body) });
-    }
+/// Puts the body into a block.
+///
+/// # Safety
+///
+/// The block was allocated for one of this type. The caller has RUNNING, which was not given back since.
+pub(super) unsafe fn put<T: 'static, F>(block: &SharedRef<T>, body: F)
+where
+    F: Future<Output = ()>,
+{
+    block.head.body.with_mut(|_| ());
+    // SAFETY: by the caller's word.
+    let place = unsafe { Block::<T, F>::body(Head::this(&block.0)) };
+    // SAFETY: nobody else reaches for it without RUNNING, and there is none so far.
+    unsafe { place.write(body) };
 }
 
 impl<T> Shared<T> {
@@ -579,8 +626,10 @@ pub(super) unsafe fn poll_body(node: &NodeRef) -> Result<Poll<()>, Payload> {
     let _within = unsafe { Within::enter(this) };
     // SAFETY: alive.
     let poll = unsafe { this.as_ref() }.hooks.poll;
+    // SAFETY: the node of a generator.
+    let body = unsafe { &Head::of(node).body };
     // SAFETY: by the caller's word.
-    panic::catch_unwind(AssertUnwindSafe(|| unsafe { poll(this, &mut cx) }))
+    panic::catch_unwind(AssertUnwindSafe(|| body.with_mut(|_| unsafe { poll(this, &mut cx) })))
 }
 
 /// Whether a waker is the body's own: the block itself.

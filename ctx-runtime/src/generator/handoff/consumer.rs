@@ -96,6 +96,10 @@ impl<T> Consumer<T> {
         &self.head().member.name
     }
 
+    pub(super) fn has_keeper(&self) -> bool {
+        self.head().keeper.is_some()
+    }
+
     pub(in crate::generator) fn runtime(&self) -> &Handle {
         &self.head().runtime
     }

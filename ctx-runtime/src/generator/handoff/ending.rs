@@ -206,7 +206,7 @@ impl Ended {
             let _inside = entered(&head.runtime, place);
             head.begin_clean_up();
             // SAFETY: by the caller's word; it is not used any more.
-            unsafe { (head.member.hooks.drop_body)(Head::this(&self.node)) };
+            head.body.with_mut(|_| unsafe { (head.member.hooks.drop_body)(Head::this(&self.node)) });
         }));
         let Self { node, end } = self;
         let end = match dropped {

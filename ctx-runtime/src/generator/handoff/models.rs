@@ -7,8 +7,8 @@ use super::block::Head;
 use super::ending::orphan;
 use super::keeper::Keeper;
 use super::{
-    BlockingYielder, Consumer, Driver, LocalDriver, LocalYielder, Plan, Ring, Yielder, allocate, make,
-    prepare, start_thread,
+    BlockingYielder, Consumer, Driver, Form, LocalDriver, LocalYielder, Plan, Ring, Yielder, allocate,
+    let_go, prepare, put, start_thread,
 };
 use crate::context::{Canceller, Context};
 use crate::generator::end::End;
@@ -96,15 +96,14 @@ where
 fn start_local(handle: &Handle, ctx: &Context) -> (Consumer<u8>, LocalDriver, &'static LocalYielder<u8>) {
     let plan = Plan { is_local: true, ..plan(handle, 0, None) };
     // SAFETY: driver and consumer stay on this thread, by what the stories do.
-    let unfinished = unsafe { allocate(ctx.node(), plan) };
-    let driver = LocalDriver::of(unfinished.block.node().clone());
-    let mut yielder = None;
-    let (consumer, _) = make(ctx, unfinished, |_, co| {
-        // SAFETY: of a local generator, the only one, on its thread.
-        yielder = Some(unsafe { LocalYielder::new(co) });
-        std::future::pending()
-    });
-    (consumer, driver, Box::leak(Box::new(yielder.expect("the body was made"))))
+    let block = unsafe { allocate(ctx.node(), plan, Form::of::<std::future::Pending<()>>()) };
+    let driver = LocalDriver::of(block.node().clone());
+    // SAFETY: of a local generator, the only one, on its thread.
+    let yielder = unsafe { LocalYielder::new(Yielder::new(block.clone())) };
+    // SAFETY: RUNNING, since it was allocated, for this.
+    unsafe { put(&block, std::future::pending()) };
+    let (consumer, _) = let_go(ctx, block);
+    (consumer, driver, Box::leak(Box::new(yielder)))
 }
 
 /// Drops a yielder that was leaked, and that nobody refers to any more.

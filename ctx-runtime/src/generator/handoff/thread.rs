@@ -18,7 +18,7 @@
 //! The thread is inside the runtime's context, so that the body may start tasks there, and block on futures. It is none of the
 //! runtime's blocking threads: a thousand that rest are in nobody's way, and a paused clock goes on.
 
-use super::block::{Head, Runs, SharedRef, allocate};
+use super::block::{Form, Head, Runs, SharedRef, allocate, put};
 use super::ending::{Place, entered, orphan, publish, stopped};
 use super::keeper::Keeper;
 use super::state::{ASKED, BLOCKED, ORPHANED, WAITING, fence};
@@ -118,9 +118,9 @@ where
     let name = plan.name.clone().into_owned();
     // There is nothing to be polled, nor to be dropped.
     // SAFETY: what takes the place of the body is `Send`.
-    let unfinished = unsafe { allocate::<T, Pending<()>>(parent.node(), plan) };
-    let block = unfinished.block.clone();
-    unfinished.finish(std::future::pending());
+    let block = unsafe { allocate(parent.node(), plan, Form::of::<Pending<()>>()) };
+    // SAFETY: RUNNING, since it was allocated, for this.
+    unsafe { put(&block, std::future::pending()) };
     let unmade = Unmade(block.node());
     if block.head.keeper.as_deref().is_some_and(Keeper::is_gone) {
         // The watch may have come too early to find it. The thread sees to the rest.
