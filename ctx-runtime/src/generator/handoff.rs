@@ -162,7 +162,7 @@ mod state;
 mod thread;
 mod yielder;
 
-use self::block::{Form, Runs, SharedRef, allocate, put};
+use self::block::{Block, Runs, SharedRef, allocate, put};
 pub(super) use self::consumer::Consumer;
 use self::driver::{Driver, LocalDriver};
 use self::ending::{Place, publish, reap, see_to_rest};
@@ -260,7 +260,7 @@ where
     let plan = Plan { is_local: true, ..plan };
     // SAFETY: without a keeper. The driver is spawned below, to stay on this thread, and so does the consumer; a `LocalYielder` is not
     // `Send`.
-    let block = unsafe { allocate(parent.node(), plan, Form::of::<F>()) };
+    let block = unsafe { allocate(parent.node(), plan, Block::<T, F>::FORM) };
     let unmade = Unmade(block.node());
     drive_here(&block);
     // SAFETY: of a local generator, the only one, on the thread that has made it.
@@ -305,7 +305,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     // SAFETY: all of it is `Send`.
-    let block = unsafe { allocate(parent.node(), plan, Form::of::<F>()) };
+    let block = unsafe { allocate(parent.node(), plan, Block::<T, F>::FORM) };
     let unmade = Unmade(block.node());
     let body = body(parent.on(block.node().clone()), Yielder::new(block.clone()));
     mem::forget(unmade);

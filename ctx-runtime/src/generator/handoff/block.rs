@@ -139,7 +139,7 @@ pub(super) struct Shared<T> {
 /// What is allocated. Nobody refers to it as a whole: a reference is to what is shared, and the body, behind that, is reached for by
 /// its address.
 #[repr(C)]
-struct Block<T, F> {
+pub(super) struct Block<T, F> {
     shared: Shared<T>,
     /// Written once, polled by whoever has RUNNING, and dropped in its place before the end is published.
     body: MaybeUninit<F>,
@@ -150,15 +150,6 @@ pub(super) struct Form<T> {
     hooks: &'static Hooks,
     layout: Layout,
     _items: PhantomData<fn(T)>,
-}
-
-impl<T: 'static> Form<T> {
-    pub(super) fn of<F>() -> &'static Self
-    where
-        F: Future<Output = ()> + 'static,
-    {
-        Block::<T, F>::FORM
-    }
 }
 
 // SAFETY: what is not atomic or behind a lock goes with a bit of the state word, which one thread has at a time; what is in there
@@ -181,7 +172,9 @@ impl<T: 'static, F> Block<T, F>
 where
     F: Future<Output = ()>,
 {
-    const FORM: &'static Form<T> = &Form {
+    const LAYOUT: Layout = Layout::new::<Self>();
+
+    pub(super) const FORM: &'static Form<T> = &Form {
         hooks: &Hooks {
             stop,
             poll: Self::poll,
@@ -191,7 +184,7 @@ where
             clear: Shared::<T>::clear,
             free: Self::free,
         },
-        layout: Layout::new::<Self>(),
+        layout: Self::LAYOUT,
         _items: PhantomData,
     };
 
@@ -233,7 +226,7 @@ where
     /// `this` is a block of this type whose body is gone, or was never there, and to which nobody refers.
     unsafe fn free(this: NonNull<Member>) {
         // SAFETY: by the caller's word; it was allocated with this layout.
-        unsafe { free::<T>(this, Layout::new::<Self>()) };
+        unsafe { free::<T>(this, Self::LAYOUT) };
     }
 }
 
@@ -365,7 +358,7 @@ pub(super) unsafe fn put<T: 'static, F>(block: &SharedRef<T>, body: F)
 where
     F: Future<Output = ()>,
 {
-    block.head.body.with_mut(|_| ());
+    block.head.reach_for_body();
     // SAFETY: by the caller's word.
     let place = unsafe { Block::<T, F>::body(Head::this(&block.0)) };
     // SAFETY: nobody else reaches for it without RUNNING, and there is none so far.
@@ -490,6 +483,11 @@ impl<T> SharedRef<T> {
 }
 
 impl Head {
+    /// Has loom see that the body is reached for.
+    fn reach_for_body(&self) {
+        self.body.with_mut(|_| ());
+    }
+
     /// What a generator's node is the head of.
     ///
     /// # Safety

@@ -3,12 +3,12 @@
 //! The driver is a future that a thread of the model's polls, and every thread may help. Preemptions are bounded, as in the models of
 //! the context.
 
-use super::block::Head;
+use super::block::{Block, Head};
 use super::ending::orphan;
 use super::keeper::Keeper;
 use super::{
-    BlockingYielder, Consumer, Driver, Form, LocalDriver, LocalYielder, Plan, Ring, Yielder, allocate,
-    let_go, prepare, put, start_thread,
+    BlockingYielder, Consumer, Driver, LocalDriver, LocalYielder, Plan, Ring, Yielder, allocate, let_go,
+    prepare, put, start_thread,
 };
 use crate::context::{Canceller, Context};
 use crate::generator::end::End;
@@ -96,7 +96,7 @@ where
 fn start_local(handle: &Handle, ctx: &Context) -> (Consumer<u8>, LocalDriver, &'static LocalYielder<u8>) {
     let plan = Plan { is_local: true, ..plan(handle, 0, None) };
     // SAFETY: driver and consumer stay on this thread, by what the stories do.
-    let block = unsafe { allocate(ctx.node(), plan, Form::of::<std::future::Pending<()>>()) };
+    let block = unsafe { allocate(ctx.node(), plan, Block::<u8, std::future::Pending<()>>::FORM) };
     let driver = LocalDriver::of(block.node().clone());
     // SAFETY: of a local generator, the only one, on its thread.
     let yielder = unsafe { LocalYielder::new(Yielder::new(block.clone())) };

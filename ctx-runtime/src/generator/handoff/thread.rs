@@ -18,7 +18,7 @@
 //! The thread is inside the runtime's context, so that the body may start tasks there, and block on futures. It is none of the
 //! runtime's blocking threads: a thousand that rest are in nobody's way, and a paused clock goes on.
 
-use super::block::{Form, Head, Runs, SharedRef, allocate, put};
+use super::block::{Block, Head, Runs, SharedRef, allocate, put};
 use super::ending::{Place, entered, orphan, publish, stopped};
 use super::keeper::Keeper;
 use super::state::{ASKED, BLOCKED, ORPHANED, WAITING, fence};
@@ -118,7 +118,7 @@ where
     let name = plan.name.clone().into_owned();
     // There is nothing to be polled, nor to be dropped.
     // SAFETY: what takes the place of the body is `Send`.
-    let block = unsafe { allocate(parent.node(), plan, Form::of::<Pending<()>>()) };
+    let block = unsafe { allocate(parent.node(), plan, Block::<T, Pending<()>>::FORM) };
     // SAFETY: RUNNING, since it was allocated, for this.
     unsafe { put(&block, std::future::pending()) };
     let unmade = Unmade(block.node());
