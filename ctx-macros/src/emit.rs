@@ -122,7 +122,12 @@ fn words(generator: &Generator, span: Span) -> TokenStream {
             }
         },
     });
-    quote_spanned!(span=> let co = &co; #(#words)*)
+    let borrowed = if generator.args().is_inline() {
+        quote_spanned!(span=> co.by_ref())
+    } else {
+        quote_spanned!(span=> &co)
+    };
+    quote_spanned!(span=> let co = #borrowed; #(#words)*)
 }
 
 /// The user's path to the crate, or the usual one.
