@@ -128,7 +128,12 @@ fn words(generator: &Generator, span: Span) -> TokenStream {
             }
         },
     });
-    quote_spanned!(span=> let co = &co; #(#words)*)
+    let borrowed = if generator.args().is_inline() {
+        quote_spanned!(span=> (&co).by_ref())
+    } else {
+        quote_spanned!(span=> &co)
+    };
+    quote_spanned!(span=> let co = #borrowed; #(#words)*)
 }
 
 /// A body in the span of `#[tracing::instrument]`, if the function has that: by itself it would be about the call only.

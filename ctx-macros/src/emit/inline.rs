@@ -37,7 +37,7 @@ use syn::{
 //             #[allow(unused_variables)]
 //             let ctx = &ctx;
 //             let text = text;
-//             let co = &co;
+//             let co = co.by_ref();
 //             macro_rules! yield_ {
 //                 ($item:expr $(,)?) => { co.yield_({ $item }).await };
 //             }

@@ -28,21 +28,31 @@
 //! # A yield
 //!
 //! The body is polled only while an item is asked for, and with an empty slot. So a yield is accepted when the slot is empty, and goes on
-//! in the first poll that finds its item gone (G3). Several yields that wait at the same time queue up in the order of their first
-//! poll; one that was polled with a waker that is not the consumer's (a `FuturesUnordered` has one for each of its futures) is woken
-//! before the poll that is to reach it.
+//! in the first poll that finds the slot not filled by itself (G3). Several yields that wait at the same time queue up in the order of their
+//! first poll; one that was polled with a waker that is not the consumer's (a `FuturesUnordered` has one for each of its futures)
+//! is woken before the poll that is to reach it.
 //!
 //! # What an item costs
 //!
-//! Some 8.5 ns on the machine of the benchmarks, where async-stream takes 8.3, asynk-strim 5.4 to 6.8, `stream::unfold` 2.7. Of these 1 ns
-//! is the proof, somewhat less the look at the waker; `catch_unwind` was not to be told from noise. What was learned: a counter of
-//! one byte costs 2 ns more than one of a word; and the place of the block in its cache line as much.
+//! Some 96 instructions in a loop of its own, where asynk-strim has 88, async-stream 122 and `stream::unfold` 42; `benches/README.md` says
+//! what they are. What was learned on the way down from 128:
+//!
+//! - A word that says several things at once is asked once. The *room* (`Turn::room`) is whose the slot is: so one comparison says
+//!   that there is room, that nobody waits for it and that the waker is the body's own. *Left* (`Turn::left`) is counted down
+//!   for the budget, and set to nothing by whatever else is to be seen to before the next poll.
+//! - A load that is atomic is a wall for the optimizer, which keeps what was written before it. So a yield takes the item out of itself
+//!   before it looks at the end.
+//! - A call in the middle of the way, however cold, keeps its arguments in registers that have to be saved for it: so a cold call takes
+//!   `self` and little else, and does all that is to be done.
+//! - Of a yield that is polled for the first time the compiler knows its state, if the state is the first that is looked at.
+//! - What is looked at together in a thread's locals belongs into one of them, as each has an address that is to be loaded.
+//! - A link or a word that is the same as last time is compared and not written: what is written anew for each item is waited for by the next.
 
 mod block;
 mod branches;
 mod yielder;
 
-use self::block::Held;
+use self::block::{Asked, Held};
 pub use self::yielder::InlineYielder;
 use super::end::Panic;
 use crate::context::{Context, Ending, Payload, discard, quietly};
@@ -53,10 +63,6 @@ use std::panic::{self, Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
 use std::thread;
-use tokio::task::coop;
-
-/// How many items one unit of a task's budget is good for.
-const ITEMS_PER_UNIT: u32 = 32;
 
 /// A producer of `T`s that runs in its consumer: what a [`generator`](macro@crate::generator) with the option `inline` returns.
 ///
@@ -151,25 +157,13 @@ impl<T, F: Future<Output = ()>> Inline<T, F> {
 
     #[inline]
     fn poll_item(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<T>> {
-        if self.body.left() == 0 {
-            if !self.body.is_there() {
-                return self.raise_or_end();
-            }
-            ready!(coop::poll_proceed(cx)).made_progress();
-            self.body.set_left(ITEMS_PER_UNIT);
+        match self.body.ask(cx) {
+            Asked::Item(item) => Poll::Ready(Some(item)),
+            Asked::Nothing => self.pend(cx),
+            Asked::NotYet => Poll::Pending,
+            Asked::Ended => self.stopped(),
+            Asked::RanOut(item, end) => self.ran_out(item, end),
         }
-        if self.body.node().has_end() {
-            return self.stopped();
-        }
-        let end = match self.body.poll(cx) {
-            Ok(Poll::Pending) => {
-                let item = self.body.take_item();
-                return if item.is_some() { Poll::Ready(item) } else { self.pend(cx) };
-            }
-            Ok(Poll::Ready(())) => Ok(()),
-            Err(payload) => Err(payload),
-        };
-        self.ran_out(end)
     }
 
     /// Has the end of the context wake the consumer, unless it has come meanwhile.
@@ -182,19 +176,20 @@ impl<T, F: Future<Output = ()>> Inline<T, F> {
 }
 
 impl<T, F> Inline<T, F> {
-    /// The context is done.
+    /// The context is done; perhaps because the generator has ended before.
     #[cold]
     #[inline(never)]
     fn stopped(&mut self) -> Poll<Option<T>> {
-        self.finish(Ok(()));
+        if self.body.is_there() {
+            self.finish(Ok(()));
+        }
         self.raise_or_end()
     }
 
     /// That was the body's last poll; it may have left an item.
     #[cold]
     #[inline(never)]
-    fn ran_out(&mut self, end: Result<(), Payload>) -> Poll<Option<T>> {
-        let item = self.body.take_item();
+    fn ran_out(&mut self, item: Option<T>, end: Result<(), Payload>) -> Poll<Option<T>> {
         self.finish(end);
         if item.is_some() { Poll::Ready(item) } else { self.raise_or_end() }
     }

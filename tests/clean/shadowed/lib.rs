@@ -34,6 +34,7 @@ macros!(assert compile_error defer format matches panic pin shield unimplemented
 /// Has the methods that an expansion calls, of everything, and takes it by value, so that it comes before one that borrows.
 trait InTheWay: ::core::marker::Sized {
     fn buffer(self, _: usize) {}
+    fn by_ref(self) {}
     fn builder(self) {}
     fn defer<A>(self, _: A) {}
     fn grace<A>(self, _: A) {}

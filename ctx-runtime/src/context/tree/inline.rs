@@ -7,7 +7,7 @@
 //! poll other bodies, and these may poll what is borrowed from the first; so all of the chain counts, and not its innermost alone. The
 //! links are written only where they change: of a body that is polled again and again from the same place, they do not.
 
-use super::members::{Member, innermost};
+use super::members::{Member, THIS_THREAD, ThisThread};
 use super::refs::NodeRef;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -29,11 +29,6 @@ unsafe impl Send for InlineMember {}
 // SAFETY: as above.
 unsafe impl Sync for InlineMember {}
 
-thread_local! {
-    // Pointers that may be null, as two of them compare in one instruction and two `Option`s do not.
-    static INNERMOST: Cell<*const InlineMember> = const { Cell::new(ptr::null()) };
-}
-
 /// Takes the innermost out of the chain, also when its poll unwinds.
 struct Leave<'a>(&'a InlineMember);
 
@@ -41,16 +36,15 @@ impl Drop for Leave<'_> {
     #[inline]
     fn drop(&mut self) {
         // Read anew: so it does not depend on what was found in the thread's local, and one poll not on the one before.
-        INNERMOST.set(self.0.outer.get());
+        THIS_THREAD.with(|thread| thread.inline.set(self.0.outer.get()));
     }
 }
 
-/// The inline generator whose body this thread polls, if no other body is polled within it: `with_task` is the innermost of those
-/// with a task.
-pub(super) fn innermost_inline(with_task: Option<NonNull<Member>>) -> Option<NonNull<Member>> {
+/// The inline generator whose body this thread polls, if no body with a task is polled within it.
+pub(super) fn innermost_inline(thread: &ThisThread) -> Option<NonNull<Member>> {
     // SAFETY: what is in the chain is being polled, and is borrowed for as long.
-    let innermost = unsafe { INNERMOST.get().as_ref() }?;
-    (innermost.within.get() == address(with_task)).then(|| NonNull::from(&innermost.member))
+    let innermost = unsafe { thread.inline.get().as_ref() }?;
+    (innermost.within.get() == address(thread.innermost())).then(|| NonNull::from(&innermost.member))
 }
 
 #[inline]
@@ -81,16 +75,16 @@ impl InlineMember {
         node
     }
 
-    /// Whether this thread polls the body, itself or within another one's.
+    /// Whether this thread polls the body, and no other inline one within that.
     #[inline]
-    pub(crate) fn is_polled(&self) -> bool {
-        ptr::eq(INNERMOST.get(), self) || self.is_polled_around()
+    pub(crate) fn is_innermost(&self) -> bool {
+        // Pointers that may be null, as two of them compare in one instruction and two `Option`s do not.
+        THIS_THREAD.with(|thread| ptr::eq(thread.inline.get(), self))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn is_polled_around(&self) -> bool {
-        let mut at = INNERMOST.get();
+    /// Whether this thread polls the body, itself or within another one's.
+    pub(crate) fn is_polled(&self) -> bool {
+        let mut at = THIS_THREAD.with(|thread| thread.inline.get());
         // SAFETY: what is in the chain is being polled, and is borrowed for as long.
         while let Some(around) = unsafe { at.as_ref() } {
             if ptr::eq(around, self) {
@@ -108,7 +102,7 @@ impl InlineMember {
     /// The body is not being polled, and by nobody else until this returns.
     #[inline]
     pub(crate) unsafe fn polling<R>(&self, poll: impl FnOnce() -> R) -> R {
-        let (outer, within) = (INNERMOST.get(), address(innermost()));
+        let (outer, within) = THIS_THREAD.with(|thread| (thread.inline.get(), address(thread.innermost())));
         if self.outer.get() != outer {
             self.outer.set(outer);
         }
@@ -116,7 +110,7 @@ impl InlineMember {
             self.within.set(within);
         }
         let _leave = Leave(self);
-        INNERMOST.set(self);
+        THIS_THREAD.with(|thread| thread.inline.set(self));
         poll()
     }
 }

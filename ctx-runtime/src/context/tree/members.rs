@@ -1,6 +1,6 @@
 //! The generators and tasks in the tree: which are alive, where each is found, and whose body this thread polls.
 
-use super::inline::innermost_inline;
+use super::inline::{InlineMember, innermost_inline};
 use super::marking::resolve;
 use super::refs::{NodeRef, try_ref};
 use super::waiting::{Queue, Waiter, take_waiter};
@@ -208,18 +208,34 @@ struct Polled {
     depth: usize,
 }
 
-impl Polled {
-    const NOTHING: Self = Self { innermost: None, depth: 0 };
+/// What a thread polls.
+pub(super) struct ThisThread {
+    /// With a task.
+    polled: Cell<Polled>,
+    /// The innermost inline generator, or null. Here, as it is looked at together with the other.
+    pub(super) inline: Cell<*const InlineMember>,
+}
+
+impl ThisThread {
+    const fn new() -> Self {
+        Self { polled: Cell::new(Polled { innermost: None, depth: 0 }), inline: Cell::new(ptr::null()) }
+    }
+
+    /// The innermost generator with a task, or the task.
+    #[inline]
+    pub(super) fn innermost(&self) -> Option<NonNull<Member>> {
+        self.polled.get().innermost
+    }
 }
 
 #[cfg(not(all(test, loom)))]
 thread_local! {
-    static POLLED: Cell<Polled> = const { Cell::new(Polled::NOTHING) };
+    pub(super) static THIS_THREAD: ThisThread = const { ThisThread::new() };
 }
 
 #[cfg(all(test, loom))]
 loom::thread_local! {
-    static POLLED: Cell<Polled> = Cell::new(Polled::NOTHING);
+    pub(super) static THIS_THREAD: ThisThread = ThisThread::new();
 }
 
 /// The node of a generator of which this thread polls a clean-up, and whose body it polled when it began to, if anybody's.
@@ -247,15 +263,17 @@ impl Within {
     /// The generator's allocation outlives what is returned, which is dropped and not forgotten, the last one first.
     #[inline]
     pub(crate) unsafe fn enter(member: NonNull<Member>) -> Self {
-        let before = POLLED.with(Cell::get);
-        POLLED.with(|polled| polled.set(Polled { innermost: Some(member), depth: before.depth + 1 }));
+        let before = THIS_THREAD.with(|thread| thread.polled.get());
+        THIS_THREAD
+            .with(|thread| thread.polled.set(Polled { innermost: Some(member), depth: before.depth + 1 }));
         Self(before)
     }
 
     /// Has `act` poll a task, or drop its future. That is at the bottom of a stack, or where one blocks: not a level of the depth.
     pub(super) fn task<R>(member: &Member, act: impl FnOnce() -> R) -> R {
-        let before = POLLED.with(Cell::get);
-        POLLED.with(|polled| polled.set(Polled { innermost: Some(NonNull::from(member)), ..before }));
+        let before = THIS_THREAD.with(|thread| thread.polled.get());
+        THIS_THREAD
+            .with(|thread| thread.polled.set(Polled { innermost: Some(NonNull::from(member)), ..before }));
         // The member is borrowed until `act` has returned or unwound, and then this is dropped.
         let _within = Self(before);
         act()
@@ -264,14 +282,14 @@ impl Within {
     /// How many bodies this thread polls, each within the one before.
     #[inline]
     pub(crate) fn depth() -> usize {
-        POLLED.with(Cell::get).depth
+        THIS_THREAD.with(|thread| thread.polled.get()).depth
     }
 }
 
 impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
-        POLLED.with(|polled| polled.set(self.0));
+        THIS_THREAD.with(|thread| thread.polled.set(self.0));
     }
 }
 
@@ -326,22 +344,15 @@ pub(crate) fn cleaning_up<R>(generator: &NodeRef, poll: impl FnOnce() -> R) -> R
     poll()
 }
 
-/// The generator with a task, or the task, whose body this thread polls, innermost.
-#[inline]
-pub(super) fn innermost() -> Option<NonNull<Member>> {
-    POLLED.with(Cell::get).innermost
-}
-
 /// The generator whose body this thread polls, of either kind, or the task. It is alive for as long as that poll takes.
 fn current() -> Option<NonNull<Member>> {
-    let with_task = innermost();
-    innermost_inline(with_task).or(with_task)
+    THIS_THREAD.with(|thread| innermost_inline(thread).or(thread.innermost()))
 }
 
 /// Whether this thread polls the body of this very generator.
 #[inline]
 pub(crate) fn is_within(member: NonNull<Member>) -> bool {
-    POLLED.with(Cell::get).innermost == Some(member)
+    THIS_THREAD.with(|thread| thread.polled.get()).innermost == Some(member)
 }
 
 /// Whether this thread polls the body, or a clean-up, of a generator at or below `top`, or a task there, or is blocked by such a body.

@@ -4,9 +4,10 @@
     reason = "a body that is pinned and dropped in an allocation that others keep; the rest of the inline generator is safe code"
 )]
 
-use super::branches::Branches;
+use super::branches::{Branches, Place};
 use super::yielder::InlineYielder;
 use crate::context::{Context, Hooks, InlineMember, Lock, Member, NodeRef, Payload, Wait, quietly};
+use crate::generator::rounds::Rounds;
 use crate::loom::atomic::{AtomicBool, Ordering};
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
@@ -17,7 +18,11 @@ use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::task::{self, Poll, Waker};
+use std::task::{self, Poll, Waker, ready};
+use tokio::task::coop;
+
+/// How many polls of the body one unit of a task's budget is good for.
+const POLLS_PER_UNIT: u32 = 32;
 
 /// A block without its body: what a yield sees of it.
 #[repr(C)]
@@ -28,21 +33,39 @@ pub(super) struct Shared<T> {
     over: AtomicBool,
     turn: Turn<T>,
     pub(super) branches: Lock<Branches>,
+    pub(super) rounds: Rounds,
 }
 
 /// What belongs to whoever polls the body, and to the handle when nobody does.
 pub(super) struct Turn<T> {
-    /// Filled by a yield; emptied when that poll of the body is over.
-    slot: Cell<Option<T>>,
-    /// More than one yield waits, or one with a waker that is not the consumer's: they are in `branches`.
-    pub(super) branched: Cell<bool>,
-    /// How many items may be taken before the budget is asked again; without a body, none. Each item has the number that this had.
+    /// Set for each poll of the body, and good for that. One of:
+    ///
+    /// - the address of the waker that the body is polled with: there is room for whoever is polled with the same one
+    /// - null: there is room for the first in the queue
+    /// - the [`Place`] of a yield: there is none, as the item of that one is in the slot
+    room: Cell<*const ()>,
+    /// Empty between two polls of the body.
+    slot: UnsafeCell<MaybeUninit<T>>,
+    /// How often the body may be polled before there is something to [see to](Held::see_to). Without a body, not at all.
     left: Cell<u32>,
-    /// What the body is polled with: good for that poll.
-    waker: Cell<*const Waker>,
+    /// More than one yield waits, or one with a waker that may not be the consumer's: they are in `branches`.
+    branched: Cell<bool>,
 }
 
-// At the start of a cache line: elsewhere an item takes 8.6 or 10.8 ns, as the allocator will have it.
+/// What came of a request.
+pub(super) enum Asked<T> {
+    Item(T),
+    /// The body waits.
+    Nothing,
+    /// The body was not polled: the budget of the task is used up, and wakes the consumer.
+    NotYet,
+    /// The context is done.
+    Ended,
+    /// That was the body's last poll, or its panic.
+    RanOut(Option<T>, Result<(), Payload>),
+}
+
+// At the start of a cache line: elsewhere an item takes up to 2 ns more, as the allocator will have it.
 #[repr(C, align(64))]
 struct Block<T, F> {
     shared: Shared<T>,
@@ -117,12 +140,13 @@ impl<T, F> Held<T, F> {
                 )),
                 over: AtomicBool::new(false),
                 turn: Turn {
-                    slot: Cell::new(None),
-                    branched: Cell::new(false),
+                    room: Cell::new(ptr::null()),
+                    slot: UnsafeCell::new(MaybeUninit::uninit()),
                     left: Cell::new(0),
-                    waker: Cell::new(ptr::null()),
+                    branched: Cell::new(false),
                 },
                 branches: Lock::new(Branches::default()),
+                rounds: Rounds::default(),
             },
             wait: UnsafeCell::new(None),
             body: UnsafeCell::new(MaybeUninit::uninit()),
@@ -168,34 +192,14 @@ impl<T, F> Held<T, F> {
         self.is_there
     }
 
-    /// How many items may be taken before the budget is asked again. None, if the body is not there.
-    #[inline]
-    pub(super) fn left(&self) -> u32 {
-        self.block().shared.turn.left.get()
-    }
-
-    /// Says how many; none, if the body is not there.
-    pub(super) fn set_left(&mut self, items: u32) {
-        self.block().shared.turn.left.set(if self.is_there { items } else { 0 });
-    }
-
-    /// Takes the item that the last poll of the body has made.
-    #[inline]
-    pub(super) fn take_item(&mut self) -> Option<T> {
-        let turn = &self.block().shared.turn;
-        let item = turn.slot.take()?;
-        turn.left.set(turn.left.get().wrapping_sub(1));
-        Some(item)
-    }
-
     /// Drops the body in its place, if it is there. A panic of its destructors is returned.
     pub(super) fn drop_body(&mut self) -> Result<(), Payload> {
         if !self.is_there {
             return Ok(());
         }
         self.is_there = false;
-        self.set_left(0);
         let block = self.block();
+        block.shared.turn.left.set(0);
         let dropped = panic::catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: it was there, and is not used any more; the handle is borrowed mutably.
             unsafe { ptr::drop_in_place(block.body.get().cast::<F>()) };
@@ -224,72 +228,132 @@ impl<T, F> Held<T, F> {
 }
 
 impl<T, F: Future<Output = ()>> Held<T, F> {
-    /// Polls the body once, if there is any [`left`](Held::left). A panic of its is returned.
+    /// Polls the body once.
     #[inline]
-    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Result<Poll<()>, Payload> {
+    pub(super) fn ask(&mut self, cx: &mut task::Context<'_>) -> Asked<T> {
+        let mut room = ptr::from_ref(cx.waker()).cast();
+        let (left, is_due) = self.block().shared.turn.left.get().overflowing_sub(1);
+        self.block().shared.turn.left.set(left);
+        if is_due {
+            room = match self.see_to(cx) {
+                Poll::Ready(Some(room)) => room,
+                Poll::Ready(None) => return Asked::Ended,
+                Poll::Pending => return Asked::NotYet,
+            };
+        }
         let block = self.block();
+        if block.shared.has_end() {
+            return Asked::Ended;
+        }
         let turn = &block.shared.turn;
-        if turn.left.get() == 0 {
-            return Ok(Poll::Pending);
-        }
-        if turn.branched.get() {
-            turn.branched.set(block.shared.wake_branches(cx.waker()));
-        }
-        turn.waker.set(ptr::from_ref(cx.waker()));
-        // SAFETY: it is there, and the handle, which is borrowed mutably, is the only one to reach for it.
+        turn.room.set(room);
+        // SAFETY: it is there, as polls were left or it was looked for, and the handle, which is borrowed mutably, is the only one to reach for it.
         let body = unsafe { &mut *block.body.get().cast::<F>() };
         // SAFETY: it stays where it is until it is dropped there.
         let body = unsafe { Pin::new_unchecked(body) };
         let poll = || panic::catch_unwind(AssertUnwindSafe(|| body.poll(cx)));
         // SAFETY: as above: to poll it takes the handle.
-        unsafe { block.shared.head.polling(poll) }
+        let end = match unsafe { block.shared.head.polling(poll) } {
+            Ok(Poll::Pending) => {
+                // SAFETY: nothing was taken since the room was set.
+                let item = unsafe { turn.take() };
+                return item.map_or(Asked::Nothing, Asked::Item);
+            }
+            Ok(Poll::Ready(())) => Ok(()),
+            Err(payload) => Err(payload),
+        };
+        // SAFETY: as above.
+        Asked::RanOut(unsafe { turn.take() }, end)
+    }
+
+    /// Sees to what is due before the next poll of the body: the task's budget, which may have to be waited for, and those who wait
+    /// in `branches`. Says what the [`room`](Turn::room) is to be; nothing, if there is no body.
+    #[cold]
+    #[inline(never)]
+    fn see_to(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<*const ()>> {
+        let shared = &self.block().shared;
+        let turn = &shared.turn;
+        turn.left.set(0);
+        if !self.is_there {
+            return Poll::Ready(None);
+        }
+        ready!(coop::poll_proceed(cx)).made_progress();
+        if turn.branched.get() {
+            turn.branched.set(shared.wake_branches(cx.waker()));
+        }
+        if turn.branched.get() {
+            return Poll::Ready(Some(ptr::null()));
+        }
+        turn.left.set(POLLS_PER_UNIT - 1);
+        Poll::Ready(Some(ptr::from_ref(cx.waker()).cast()))
     }
 }
 
 impl<T> Turn<T> {
-    /// Whether an item was accepted that is still to be taken.
+    /// Takes the item, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// Nothing was taken since the room was last set for a poll of the body.
     #[inline]
-    pub(super) fn has_item(&self) -> bool {
-        // SAFETY: nobody writes meanwhile: this thread alone reaches for it.
-        unsafe { (*self.slot.as_ptr()).is_some() }
+    unsafe fn take(&self) -> Option<T> {
+        if self.has_room() {
+            return None;
+        }
+        // SAFETY: this thread alone reaches for it.
+        let slot = unsafe { &*self.slot.get() };
+        // SAFETY: a yield has filled it, and by the caller's word it was not emptied.
+        Some(unsafe { slot.assume_init_read() })
     }
 
-    /// Whether an item can be accepted, and nobody has to be asked who comes first.
-    #[inline]
-    pub(super) fn is_free(&self) -> bool {
-        !self.branched.get() && !self.has_item()
+    /// Says that there are yields in `branches`.
+    pub(super) fn set_branched(&self) {
+        self.branched.set(true);
+        self.left.set(0);
     }
 
-    /// Accepts an item: there was none.
+    /// Whether the item of this yield was accepted, and is still to be taken.
     #[inline]
-    pub(super) fn accept(&self, item: T) {
-        self.slot.set(Some(item));
+    pub(super) fn is_by(&self, place: Place) -> bool {
+        self.room.get() == place.as_ptr()
     }
 
-    /// What tells the item that may be accepted now from those before it, at least from the last thirty of them.
+    /// Whether there is no item.
     #[inline]
-    pub(super) fn number(&self) -> u32 {
-        self.left.get()
+    pub(super) fn has_room(&self) -> bool {
+        self.room.get().addr() & 1 == 0
     }
 
-    /// Whether this is the waker that the body is polled with.
+    /// Whether there is room for whoever is polled with this waker.
     #[inline]
-    pub(super) fn is_own(&self, waker: &Waker) -> bool {
-        ptr::eq(self.waker.get(), waker) || self.is_same(waker)
+    pub(super) fn is_free_for(&self, waker: &Waker) -> bool {
+        ptr::eq(self.room.get(), ptr::from_ref(waker).cast())
     }
 
-    #[cold]
-    #[inline(never)]
-    fn is_same(&self, waker: &Waker) -> bool {
-        // SAFETY: a turn is reached within a poll of the body, which this was set for.
-        let own = unsafe { &*self.waker.get() };
-        own.will_wake(waker)
+    /// What the body is polled with, if there is room for whoever comes: then nobody waits in the queue.
+    pub(super) fn waker(&self) -> Option<&Waker> {
+        let own = if self.has_room() { self.room.get().cast::<Waker>() } else { ptr::null() };
+        // SAFETY: a turn is reached within a poll of the body, for which it was set; that has its waker borrowed.
+        unsafe { own.as_ref() }
+    }
+
+    /// Accepts an item: there is none.
+    #[inline]
+    pub(super) fn accept(&self, item: T, by: Place) {
+        self.room.set(by.as_ptr());
+        // SAFETY: this thread alone reaches for it. Of what was there, if anything, nothing comes.
+        unsafe { self.slot.get().write(MaybeUninit::new(item)) };
     }
 }
 
 impl<T> Shared<T> {
-    /// Within a poll of the body: what belongs to whoever polls it.
+    /// Within a poll of the body, and of no other one within that: what belongs to whoever polls it.
     #[inline]
+    pub(super) fn turn_of_innermost(&self) -> Option<&Turn<T>> {
+        self.head.is_innermost().then_some(&self.turn)
+    }
+
+    /// Within a poll of the body: what belongs to whoever polls it.
     pub(super) fn turn(&self) -> Option<&Turn<T>> {
         self.head.is_polled().then_some(&self.turn)
     }

@@ -6,15 +6,29 @@
 use super::block::Shared;
 use crate::context::quietly;
 use std::collections::VecDeque;
-use std::mem;
 use std::task::Waker;
+use std::{mem, ptr};
 
-/// Tells the waiting yields of one generator apart.
-pub(super) type Ticket = u32;
+/// Where a yield is, which is pinned: tells those of one generator apart.
+///
+/// An odd address within it, which no waker has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(*const ());
+
+impl Place {
+    #[inline]
+    pub(super) fn of<T>(pinned: &T) -> Self {
+        Self(ptr::from_ref(pinned).wrapping_byte_add(1).cast())
+    }
+
+    #[inline]
+    pub(super) fn as_ptr(self) -> *const () {
+        self.0
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Branches {
-    last: Ticket,
     /// The yields that wait for their turn, in the order of their first poll.
     offers: VecDeque<Offer>,
     /// The waker of the yield whose item was accepted last, if that was not the consumer's.
@@ -22,7 +36,7 @@ pub(super) struct Branches {
 }
 
 struct Offer {
-    ticket: Ticket,
+    place: Place,
     /// What it was last polled with; `None` when it was taken to be woken.
     waker: Option<Waker>,
 }
@@ -30,47 +44,35 @@ struct Offer {
 /// What a yield in the queue is told.
 pub(super) enum Turn {
     Wait,
-    /// It is its turn; it may be the last one in here. What is left of its waker is dropped when its item was handed over.
-    Come {
-        is_last: bool,
-        left: Option<Waker>,
-    },
+    /// It is its turn. What is left of its waker is dropped when its item was handed over.
+    Come(Option<Waker>),
 }
 
 impl<T> Shared<T> {
-    /// Has a yield wait behind those that wait already.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn join_queue(&self) -> Ticket {
+    /// Has a yield wait behind those that wait already, unless it does.
+    pub(super) fn join_queue(&self, place: Place) {
         let mut branches = self.branches.lock();
-        branches.last = branches.last.wrapping_add(1);
-        let ticket = branches.last;
-        branches.offers.push_back(Offer { ticket, waker: None });
-        ticket
+        if !branches.offers.iter().any(|offer| offer.place == place) {
+            branches.offers.push_back(Offer { place, waker: None });
+        }
     }
 
     /// Whether it is this yield's turn. If so it waits no more, else it is woken with `waker` when it is, and what it was to be
     /// woken with before is left there.
     ///
     /// Runs nobody else's code, so that what the caller knows of the room still holds.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn take_turn(&self, ticket: Ticket, has_room: bool, waker: &mut Option<Waker>) -> Turn {
+    pub(super) fn take_turn(&self, place: Place, has_room: bool, waker: &mut Option<Waker>) -> Turn {
         let mut branches = self.branches.lock();
-        if has_room && branches.offers.front().is_some_and(|first| first.ticket == ticket) {
-            let left = branches.offers.pop_front().and_then(|first| first.waker);
-            let is_last = branches.offers.is_empty() && branches.resting.is_none();
-            return Turn::Come { is_last, left };
+        if has_room && branches.offers.front().is_some_and(|first| first.place == place) {
+            return Turn::Come(branches.offers.pop_front().and_then(|first| first.waker));
         }
-        if let Some(offer) = branches.offers.iter_mut().find(|offer| offer.ticket == ticket) {
+        if let Some(offer) = branches.offers.iter_mut().find(|offer| offer.place == place) {
             mem::swap(&mut offer.waker, waker);
         }
         Turn::Wait
     }
 
     /// Has the yield whose item was accepted be woken with `waker` when the next one is asked for.
-    #[cold]
-    #[inline(never)]
     pub(super) fn rest(&self, waker: &Waker) {
         let waker = waker.clone();
         let replaced = self.branches.lock().resting.replace(waker);
@@ -80,12 +82,12 @@ impl<T> Shared<T> {
     /// Takes a yield out that is dropped. Its successor, if it was the first, is woken.
     #[cold]
     #[inline(never)]
-    pub(super) fn leave_queue(&self, ticket: Ticket) {
+    pub(super) fn leave_queue(&self, place: Place) {
         let (left, next) = {
             let mut branches = self.branches.lock();
-            let Some(place) = branches.offers.iter().position(|offer| offer.ticket == ticket) else { return };
-            let left = branches.offers.remove(place);
-            let next = branches.offers.front_mut().filter(|_| place == 0);
+            let Some(index) = branches.offers.iter().position(|offer| offer.place == place) else { return };
+            let left = branches.offers.remove(index);
+            let next = branches.offers.front_mut().filter(|_| index == 0);
             (left, next.and_then(|offer| offer.waker.take()))
         };
         drop(left);

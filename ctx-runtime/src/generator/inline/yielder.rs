@@ -1,24 +1,23 @@
 //! The body's end: hands items on while one is asked for.
 
 use super::block::{Shared, SharedRef, Turn};
-use super::branches::{self, Ticket};
-use crate::generator::rounds::Rounds;
+use super::branches::{self, Place};
 use futures_core::Stream;
+use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::mem;
+use std::marker::PhantomPinned;
 use std::pin::{Pin, pin};
-use std::task::{self, Poll};
+use std::task::{self, Poll, Waker};
 
 /// What the body of an inline generator yields through.
 pub struct InlineYielder<T> {
     block: SharedRef<T>,
-    rounds: Rounds,
 }
 
 impl<T> InlineYielder<T> {
     pub(super) fn new(block: SharedRef<T>) -> Self {
-        Self { block, rounds: Rounds::default() }
+        Self { block }
     }
 
     /// Hands `item` to the consumer, and waits until the next one is asked for.
@@ -35,7 +34,7 @@ impl<T> InlineYielder<T> {
     /// If polled anywhere but within a poll of its own generator's body.
     #[inline]
     pub fn yield_(&self, item: T) -> impl Future<Output = ()> + use<'_, T> {
-        Yield { block: &self.block, state: State::New(item) }
+        self.by_ref().yield_(item)
     }
 
     /// Hands on every item of `stream`, in order, until that ends.
@@ -48,10 +47,14 @@ impl<T> InlineYielder<T> {
     ///
     /// As [`yield_`](Self::yield_).
     pub async fn yield_all(&self, stream: impl Stream<Item = T>) {
-        let mut stream = pin!(stream);
-        while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-            self.yield_(item).await;
-        }
+        self.by_ref().yield_all(stream).await;
+    }
+
+    /// A borrow, as a reference is one, but with a step less to the block. It is what a body has.
+    #[inline]
+    #[must_use = "it is what yields"]
+    pub fn by_ref(&self) -> InlineYielderRef<'_, T> {
+        InlineYielderRef { block: &self.block }
     }
 
     /// Ends a round of a loop that may have come by no yield: looks at the end, and gives way when the task's budget is used up.
@@ -85,7 +88,7 @@ impl<T> InlineYielder<T> {
     /// ```
     #[inline]
     pub fn checkpoint(&self) -> impl Future<Output = ()> + use<'_, T> {
-        poll_fn(|cx| self.rounds.poll(self.block.has_end(), cx))
+        self.by_ref().checkpoint()
     }
 }
 
@@ -95,21 +98,67 @@ impl<T> fmt::Debug for InlineYielder<T> {
     }
 }
 
-struct Yield<'a, T> {
+/// A borrowed [`InlineYielder`].
+pub struct InlineYielderRef<'a, T> {
     block: &'a Shared<T>,
-    state: State<T>,
 }
 
-enum State<T> {
-    New(T),
-    /// It waits for its turn.
-    Offered(Ticket, T),
-    /// Accepted as the item of this number.
-    Accepted(u32),
+impl<T> Clone for InlineYielderRef<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
 }
 
-// An item is never pinned.
-impl<T> Unpin for Yield<'_, T> {}
+impl<T> Copy for InlineYielderRef<'_, T> {}
+
+impl<'a, T> InlineYielderRef<'a, T> {
+    /// As [`InlineYielder::yield_`].
+    #[inline]
+    pub fn yield_(self, item: T) -> impl Future<Output = ()> + use<'a, T> {
+        Yield { block: self.block, item: Some(item), pinned: PhantomPinned }
+    }
+
+    /// As [`InlineYielder::checkpoint`].
+    #[inline]
+    pub fn checkpoint(self) -> impl Future<Output = ()> + use<'a, T> {
+        let block = self.block;
+        poll_fn(move |cx| block.rounds.poll(block.has_end(), cx))
+    }
+
+    /// As [`InlineYielder::yield_all`].
+    pub async fn yield_all(self, stream: impl Stream<Item = T>) {
+        let mut stream = pin!(stream);
+        while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+            self.yield_(item).await;
+        }
+    }
+}
+
+impl<T> fmt::Debug for InlineYielderRef<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InlineYielderRef").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    struct Yield<'a, T> {
+        block: &'a Shared<T>,
+        // Until it is accepted.
+        item: Option<T>,
+        // It is known by its address.
+        #[pin]
+        pinned: PhantomPinned,
+    }
+
+    impl<T> PinnedDrop for Yield<'_, T> {
+        fn drop(this: Pin<&mut Self>) {
+            if this.item.is_some() {
+                // It may be in the queue.
+                this.block.leave_queue(this.place());
+            }
+        }
+    }
+}
 
 impl<T> Future for Yield<'_, T> {
     type Output = ();
@@ -117,22 +166,21 @@ impl<T> Future for Yield<'_, T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         let block = self.block;
-        let Some(turn) = block.turn() else { return elsewhere(block.is_over()) };
-        if let State::Accepted(number) = self.state {
-            // One that was accepted later was asked for.
-            if !turn.has_item() || turn.number() != number {
-                return Poll::Ready(());
+        if self.item.is_none() {
+            return match block.turn_of_innermost() {
+                // Its item was taken, and another one is asked for.
+                Some(turn) if !turn.is_by(self.place()) => Poll::Ready(()),
+                _ => self.poll_later(cx),
+            };
+        }
+        // Before the looks, so that an item that is accepted at once is not written down first.
+        let item = self.as_mut().project().item.take();
+        match (block.turn_of_innermost(), item) {
+            (Some(turn), Some(item)) if !block.has_end() && turn.is_free_for(cx.waker()) => {
+                turn.accept(item, self.place());
+                Poll::Pending
             }
-            self.register(turn, cx);
-            return Poll::Pending;
-        }
-        if block.has_end() {
-            // The body is dropped as soon as its poll is over.
-            return Poll::Pending;
-        }
-        match self.state {
-            State::New(_) if turn.is_free() => self.hand_over(turn, cx),
-            _ => self.queue_up(turn, cx),
+            (_, item) => self.offer_later(item, cx),
         }
     }
 }
@@ -149,62 +197,75 @@ fn elsewhere(is_over: bool) -> Poll<()> {
 }
 
 impl<T> Yield<'_, T> {
-    /// Accepts the item: the slot is empty.
+    /// Tells it from the others. It is pinned, so it stays there.
     #[inline]
-    fn hand_over(&mut self, turn: &Turn<T>, cx: &task::Context<'_>) -> Poll<()> {
-        match mem::replace(&mut self.state, State::Accepted(turn.number())) {
-            State::New(item) | State::Offered(_, item) => turn.accept(item),
-            State::Accepted(_) => {}
+    fn place(&self) -> Place {
+        Place::of(self)
+    }
+
+    /// As [`poll_later`](Self::poll_later), with the item put back.
+    #[cold]
+    #[inline(never)]
+    fn offer_later(mut self: Pin<&mut Self>, item: Option<T>, cx: &task::Context<'_>) -> Poll<()> {
+        *self.as_mut().project().item = item;
+        self.poll_later(cx)
+    }
+
+    /// What happens seldom: others wait, or it is polled with a waker of its own, within another body, once more in the poll that has
+    /// accepted it, after the end, or elsewhere.
+    #[cold]
+    #[inline(never)]
+    fn poll_later(self: Pin<&mut Self>, cx: &task::Context<'_>) -> Poll<()> {
+        let (block, place) = (self.block, self.place());
+        let Some(turn) = block.turn() else { return elsewhere(block.is_over()) };
+        let is_accepted = self.item.is_none();
+        if is_accepted && !turn.is_by(place) {
+            return Poll::Ready(());
         }
-        self.register(turn, cx);
+        if is_accepted {
+            rest(block, turn, cx.waker());
+        } else if !block.has_end() {
+            // Else the body is dropped as soon as its poll is over.
+            self.offer(turn, cx.waker());
+        }
         Poll::Pending
     }
 
-    /// Sees to it that the next request reaches this yield, also where a poll of the body alone does not.
-    #[inline]
-    fn register(&self, turn: &Turn<T>, cx: &task::Context<'_>) {
-        if !turn.is_own(cx.waker()) {
-            turn.branched.set(true);
-            self.block.rest(cx.waker());
+    /// Hands the item over, if there is room and it is its turn; else waits for that.
+    fn offer(self: Pin<&mut Self>, turn: &Turn<T>, waker: &Waker) {
+        let (block, place) = (self.block, self.place());
+        if let Some(own) = turn.waker() {
+            // Compared, which runs nobody's code.
+            let is_own = own.will_wake(waker);
+            self.hand_over(turn);
+            if !is_own {
+                rest(block, turn, waker);
+            }
+            return;
         }
-    }
-
-    /// Waits in the queue; hands the item over if it is the first and the slot is empty.
-    #[cold]
-    #[inline(never)]
-    fn queue_up(&mut self, turn: &Turn<T>, cx: &task::Context<'_>) -> Poll<()> {
-        turn.branched.set(true);
-        let ticket = match self.state {
-            State::Offered(ticket, _) => ticket,
-            State::New(_) | State::Accepted(_) => self.join(turn),
-        };
+        turn.set_branched();
+        block.join_queue(place);
         // A waker's clone and drop are anybody's code, and may poll another yield of this body: the one comes before the look
         // for room, the other after the item was handed over, at the end of this function.
-        let mut waker = Some(cx.waker().clone());
-        let (is_last, _left) = match self.block.take_turn(ticket, !turn.has_item(), &mut waker) {
-            branches::Turn::Wait => return Poll::Pending,
-            branches::Turn::Come { is_last, left } => (is_last, left),
+        let mut clone = Some(waker.clone());
+        let _left = match block.take_turn(place, turn.has_room(), &mut clone) {
+            branches::Turn::Wait => return,
+            branches::Turn::Come(left) => left,
         };
-        turn.branched.set(!is_last);
-        self.hand_over(turn, cx)
+        self.hand_over(turn);
+        rest(block, turn, waker);
+    }
+
+    fn hand_over(self: Pin<&mut Self>, turn: &Turn<T>) {
+        let place = self.place();
+        if let Some(item) = self.project().item.take() {
+            turn.accept(item, place);
+        }
     }
 }
 
-impl<T> Yield<'_, T> {
-    fn join(&mut self, turn: &Turn<T>) -> Ticket {
-        let ticket = self.block.join_queue();
-        if let State::New(item) = mem::replace(&mut self.state, State::Accepted(turn.number())) {
-            self.state = State::Offered(ticket, item);
-        }
-        ticket
-    }
-}
-
-impl<T> Drop for Yield<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        if let State::Offered(ticket, _) = self.state {
-            self.block.leave_queue(ticket);
-        }
-    }
+/// Sees to it that the next request reaches this yield, where a poll of the body alone might not.
+fn rest<T>(block: &Shared<T>, turn: &Turn<T>, waker: &Waker) {
+    turn.set_branched();
+    block.rest(waker);
 }
