@@ -330,6 +330,45 @@ impl<T> LocalYielder<T> {
         Self { yielder, here: PhantomData }
     }
 
+    /// As [`Yielder::yield_`].
+    ///
+    /// # Examples
+    ///
+    /// See [`LocalYielder`].
+    // This one and the next three are here, and not left to `Deref`, as a method that a user's trait has for all types would come before that.
+    #[inline]
+    pub fn yield_(&self, item: T) -> impl Future<Output = ()> + use<'_, T> {
+        self.yielder.yield_(item)
+    }
+
+    /// As [`Yielder::yield_all`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Yielder::yield_all`].
+    pub async fn yield_all(&self, stream: impl Stream<Item = T>) {
+        self.yielder.yield_all(stream).await;
+    }
+
+    /// As [`Yielder::checkpoint`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Yielder::checkpoint`].
+    #[inline]
+    pub fn checkpoint(&self) -> impl Future<Output = ()> + use<'_, T> {
+        self.yielder.checkpoint()
+    }
+
+    /// As [`Yielder::shield`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Yielder::shield`].
+    pub fn shield<F: Future>(&self, section: F) -> impl Future<Output = F::Output> + use<'_, T, F> {
+        self.yielder.shield(section)
+    }
+
     /// As [`Yielder::defer`]; what it is given need not be `Send`.
     ///
     /// # Examples
