@@ -13,6 +13,7 @@ use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::ext::IdentExt;
+use syn::visit::{self, Visit};
 use syn::{
     Attribute, Expr, GenericArgument, Ident, LitStr, Macro, Pat, PatIdent, PatType, Path, PathArguments,
     Stmt, Type,
@@ -238,8 +239,10 @@ fn arguments(arguments: &[Argument], args: &Args, krate: &TokenStream, span: Spa
                 } else {
                     let (name, pat) = (format_ident!("arg{position}", span = span), &argument.pat);
                     parameters.push(parameter(argument, &name));
+                    let cfgs = argument.attrs.iter().filter(|attribute| is_cfg(attribute));
+                    let mutability = borrows_mutably(pat).then(|| quote_spanned!(span=> mut));
                     // First all of it: a pattern moves only what it names.
-                    rebound.push(quote_spanned!(span=> #attrs let #name = #name;));
+                    rebound.push(quote_spanned!(span=> #(#cfgs)* let #mutability #name = #name;));
                     if !matches!(**pat, Pat::Wild(_)) {
                         rebound.push(quote_spanned!(span=> #attrs let #pat = #name;));
                     }
@@ -265,6 +268,22 @@ fn plain_name(pat: &Pat) -> Option<&PatIdent> {
         Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => Some(name),
         _ => None,
     }
+}
+
+/// Whether there is a `ref mut` in a pattern: what it borrows from is changed through it.
+fn borrows_mutably(pat: &Pat) -> bool {
+    struct Borrows(bool);
+
+    impl<'ast> Visit<'ast> for Borrows {
+        fn visit_pat_ident(&mut self, name: &'ast PatIdent) {
+            self.0 |= name.by_ref.is_some() && name.mutability.is_some();
+            visit::visit_pat_ident(self, name);
+        }
+    }
+
+    let mut borrows = Borrows(false);
+    borrows.visit_pat(pat);
+    borrows.0
 }
 
 fn parameter(argument: &PatType, name: &Ident) -> TokenStream {
