@@ -191,3 +191,136 @@ mod methods {
         assert_eq!(all(table.owned(&ctx)).await, [0, 2, 1]);
     }
 }
+
+mod parameters {
+    use super::*;
+
+    struct Pair {
+        left: u64,
+        right: u64,
+    }
+
+    #[generator(cancellable, local)]
+    async fn patterns_local(
+        mut counted: Rc<u64>,
+        #[ctx] _: &Context,
+        (first, _): (u64, Rc<u64>),
+        Pair { left, right: renamed }: Pair,
+        [.., last]: [u64; 2],
+        ref by_reference: u64,
+        whole @ (part, _): (u64, u64),
+        &(inner, _): &'static (u64, u64),
+        r#type: u64,
+    ) -> u64 {
+        counted = Rc::new(*counted + 1);
+        for n in [*counted, first, left, renamed, last, *by_reference, part, whole.1, inner, r#type] {
+            yield_!(n);
+        }
+    }
+
+    #[generator(cancellable, inline)]
+    async fn patterns_inline(
+        (first, _): (&str, &str),
+        Pair { ref mut left, .. }: Pair,
+        [head, .., tail]: &[u64; 3],
+        whole @ (part, _): (&u64, u8),
+        mut ctx: &Context,
+        r#type: &mut u64,
+    ) -> u64 {
+        *left += first.len() as u64;
+        *r#type += 1;
+        let other = Context::background();
+        if ctx.is_done() {
+            ctx = &other;
+        }
+        assert!(!ctx.is_done());
+        for n in [*left, *head, *tail, *part, u64::from(whole.1), *r#type] {
+            yield_!(n);
+        }
+    }
+
+    #[generator(blocking)]
+    fn patterns_blocking(
+        mut counted: u64,
+        (first, _): (u64, String),
+        Pair { left, right: renamed }: Pair,
+        [.., last]: [u64; 2],
+        ref by_reference: u64,
+        whole @ (part, _): (u64, u64),
+        _: String,
+        r#type: u64,
+    ) -> Result<u64, u64> {
+        counted += 1;
+        for n in [counted, first, left, renamed, last, *by_reference, part, whole.1, r#type] {
+            yield_!(Ok(n));
+        }
+    }
+
+    #[tokio::test]
+    async fn patterns_in_each_kind() {
+        let ctx = Context::background();
+        let pair = || Pair { left: 3, right: 4 };
+        assert_eq!(
+            all_local(|| patterns_local(
+                Rc::new(0),
+                &ctx,
+                (2, Rc::new(0)),
+                pair(),
+                [0, 5],
+                6,
+                (7, 8),
+                &(9, 0),
+                10
+            ))
+            .await,
+            (1..=10).collect::<Vec<_>>()
+        );
+        let mut six = 6;
+        assert_eq!(
+            all(patterns_inline(("", "x"), pair(), &[4, 0, 5], (&6, 7), &ctx, &mut six)).await,
+            [3, 4, 5, 6, 7, 7]
+        );
+        let blocking = patterns_blocking(0, (2, String::new()), pair(), [0, 5], 6, (7, 8), String::new(), 9);
+        assert_eq!(all(blocking).await, (1..=9).map(Ok).collect::<Vec<_>>());
+    }
+
+    #[generator]
+    async fn with_attributes(
+        #[cfg(all())] here: u64,
+        #[cfg(any())] missing: NoSuchType,
+        #[allow(unused_variables)] unused: u64,
+        #[expect(unused_variables)] expected: u64,
+        #[expect(unused_variables)] (half, other): (u64, u64),
+        #[expect(unused_mut)] mut unchanged: u64,
+        #[cfg_attr(all(), allow(unused_variables))] by_condition: u64,
+    ) -> u64 {
+        yield_!(here);
+        yield_!(unchanged + other);
+    }
+
+    #[generator(cancellable, inline)]
+    async fn with_attributes_inline(
+        #[cfg(all())] here: &u64,
+        #[cfg(any())] missing: &NoSuchType,
+        #[expect(unused_variables)] ctx: &Context,
+        #[expect(unused_variables)] expected: &u64,
+    ) -> u64 {
+        yield_!(*here);
+    }
+
+    #[generator(blocking)]
+    fn with_attributes_blocking(
+        #[cfg(all())] here: u64,
+        #[cfg(any())] missing: NoSuchType,
+        #[expect(unused_variables)] expected: u64,
+    ) -> u64 {
+        yield_!(here);
+    }
+
+    #[tokio::test]
+    async fn attributes_on_arguments_in_each_kind() {
+        assert_eq!(all(with_attributes(1, 0, 0, (0, 2), 3, 0)).await, [1, 5]);
+        assert_eq!(all(with_attributes_inline(&1, &Context::background(), &0)).await, [1]);
+        assert_eq!(all(with_attributes_blocking(1, 0)).await, [1]);
+    }
+}
