@@ -9,7 +9,7 @@ mod macros;
 
 pub(crate) use self::body::is_no_checkpoint;
 pub(crate) use self::borrow::owned;
-pub(crate) use self::macros::mentions_yield;
+pub(crate) use self::macros::{is_std, mentions, mentions_yield};
 
 use crate::args::{Args, Kind};
 use crate::errors::{self, Errors};

@@ -4,6 +4,7 @@
 //! changed) → `emit` (the expansion or, after a mistake, a stub with the same signature).
 
 mod args;
+mod arguments;
 mod check;
 mod emit;
 mod errors;
@@ -74,7 +75,7 @@ use proc_macro2::TokenStream;
 /// - `return;` ends the generator, as falling off the end does.
 /// - Where the item is a `Result` (its type is a path that ends in `Result`), `yield_!` takes the `Result`, and an `Err`
 ///   that is yielded does not end the generator; `?` and `return Err(error)` yield the error and do. Inside the macros of
-///   others, where the attribute does not look, `return;` is `return Ok(());`.
+///   others (but `select!`, `join!` and those of std), where the attribute does not look, `return;` is `return Ok(());`.
 /// - Every argument lives as long as the body, used or not.
 ///
 /// The macros are the body's: where it has one of its own of the same name, that one counts, and one that was imported is called by
