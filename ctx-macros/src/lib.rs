@@ -10,6 +10,7 @@ mod emit;
 mod errors;
 #[cfg(test)]
 mod expansion;
+mod groups;
 #[cfg(test)]
 mod mutations;
 mod parse;
