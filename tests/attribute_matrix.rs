@@ -5,6 +5,7 @@ use ctx_runtime::{Context, Generator, Inline, LocalGenerator, generator};
 use futures_util::stream::{Stream, StreamExt};
 use std::future::Future;
 use std::io;
+use std::num::ParseIntError;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -322,5 +323,116 @@ mod parameters {
         assert_eq!(all(with_attributes(1, 0, 0, (0, 2), 3, 0)).await, [1, 5]);
         assert_eq!(all(with_attributes_inline(&1, &Context::background(), &0)).await, [1]);
         assert_eq!(all(with_attributes_blocking(1, 0)).await, [1]);
+    }
+}
+
+/// Functions that `macro_rules!` make: what a `$fragment` brings comes in an invisible group.
+mod made_by_macros {
+    use super::*;
+
+    macro_rules! all_fragments {
+        ($(
+            $(#[$meta:meta])* $vis:vis $name:ident<$life:lifetime, $param:ident>($pat:pat, $context:ident: $context_ty:ty, $arg:ident: $ty:ty)
+                -> $item:ty = $value:expr, $stmt:stmt, $path:path, $literal:literal, $body:block
+        )*) => {$(
+            $(#[$meta])*
+            #[generator(cancellable, buffer = $literal)]
+            $vis async fn $name<$life: 'static, $param: Into<u64> + Send + 'static>(
+                $pat: ($param, &$life str), $context: $context_ty, $arg: $ty,
+            ) -> $item {
+                $stmt;
+                let from: u64 = $path(1_u8);
+                yield_!(Ok(from));
+                yield_!($value);
+                $body
+            }
+        )*};
+    }
+
+    all_fragments! {
+        /// Documented.
+        #[must_use = "else nothing is counted"]
+        #[allow(clippy::used_underscore_binding)]
+        pub(super) counted<'a, N>((first, _text), ctx: &Context, last: Result<u64, ParseIntError>)
+            -> Result<u64, ParseIntError> = Ok(first.into()), let more = ctx.clone(), u64::from, 2, {
+                yield_!(last);
+                if !more.is_done() {
+                    return;
+                }
+            }
+    }
+
+    macro_rules! whole_body {
+        ($(($($option:tt)*) ($($head:tt)*) $name:ident($self:ident) -> $item:ty $body:block)*) => {
+            impl Table {$(
+                #[generator($($option)*)]
+                $($head)* fn $name($self) -> $item $body
+            )*}
+        };
+    }
+
+    struct Table(u64);
+
+    whole_body! {
+        () (async) spawned(self) -> u64 { yield_!(self.0) }
+        (local) (async) local(self) -> Rc<u64> { yield_!(Rc::new(self.0)) }
+        (inline) (async) inline(self) -> io::Result<u64> {
+            if self.0 == 0 {
+                return;
+            }
+            yield_!(Ok(self.0))
+        }
+        (blocking) () blocking(self) -> io::Result<u64> {
+            if self.0 == 0 {
+                return;
+            }
+            yield_!(Ok(self.0))
+        }
+    }
+
+    macro_rules! one_inline {
+        ($name:ident, $ty:ty, $item:ty, $value:expr) => {
+            #[generator(cancellable, inline)]
+            async fn $name(ctx: &Context, words: $ty) -> $item {
+                yield_!($value(words));
+            }
+        };
+    }
+
+    one_inline!(borrowed, &[String], usize, |words: &[String]| words.len());
+
+    #[tokio::test]
+    async fn of_all_fragments() {
+        let ctx = Context::background();
+        assert_eq!(all(counted((2_u8, ""), &ctx, Ok(3))).await, [Ok(1), Ok(2), Ok(3)]);
+        assert_eq!(all(Table(4).spawned()).await, [4]);
+        assert_eq!(all_local(|| Table(4).local()).await, [Rc::new(4)]);
+        assert_eq!(all(Table(4).inline()).await.remove(0).unwrap(), 4);
+        assert_eq!(all(Table(4).blocking()).await.remove(0).unwrap(), 4);
+        assert!(all(Table(0).inline()).await.is_empty() && all(Table(0).blocking()).await.is_empty());
+        assert_eq!(all(borrowed(&ctx, &["one".to_owned()])).await, [1]);
+    }
+
+    macro_rules! doubled {
+        ($name:ident, $value:expr) => {
+            #[generator(buffer = $value * 2)]
+            async fn $name() -> usize {
+                yield_!($value * 2);
+                let doubled = $value * 2;
+                yield_!(doubled);
+                yield_!(vec![$value * 2][0]);
+                tokio::select! {
+                    n = async { $value * 2 } => yield_!(n),
+                }
+            }
+        };
+    }
+
+    doubled!(six, 1 + 2);
+
+    /// Fails where `1 + 2` is not kept together: with `4`.
+    #[tokio::test]
+    async fn an_expression_stays_one_operand() {
+        assert_eq!(all(six()).await, [6, 6, 6, 6]);
     }
 }
