@@ -436,3 +436,294 @@ mod made_by_macros {
         assert_eq!(all(six()).await, [6, 6, 6, 6]);
     }
 }
+
+/// The context, wherever it stands and whatever it is called.
+mod contexts {
+    use super::*;
+    use ctx_runtime::Context as Ctx;
+
+    #[generator(cancellable, local)]
+    async fn marked(_first: u64, #[ctx] request: &Ctx, last: Rc<bool>) -> (bool, Rc<bool>) {
+        yield_!((request.is_done(), last));
+    }
+
+    #[generator(cancellable)]
+    async fn named(mut ctx: Ctx, other: bool) -> bool {
+        yield_!(ctx.is_done());
+        if other {
+            ctx = Ctx::background();
+        }
+        yield_!(ctx.value::<u64>().is_some());
+    }
+
+    #[generator(cancellable, inline)]
+    async fn unused(last: &u64, _ctx: &Context) -> u64 {
+        yield_!(*last);
+    }
+
+    #[generator(cancellable)]
+    async fn ignored(_: ctx_runtime::Context, ctx: u64) -> u64 {
+        yield_!(ctx);
+    }
+
+    #[generator(cancellable, blocking)]
+    fn middle(first: u64, mut under: &::ctx_runtime::Context, last: u64) -> (bool, u64) {
+        let done = Context::background();
+        yield_!((under.value::<u64>().is_some(), first));
+        under = &done;
+        yield_!((under.value::<u64>().is_some(), last));
+    }
+
+    /// One of another crate's is an argument like any other.
+    mod tera {
+        #[derive(Clone, Copy)]
+        pub(super) struct Context(pub(super) u64);
+    }
+
+    #[generator(cancellable)]
+    async fn beside_another(page: tera::Context, ctx: &Context) -> (u64, bool) {
+        yield_!((page.0, ctx.is_done()));
+    }
+
+    #[tokio::test]
+    async fn by_mark_by_type_and_by_name() {
+        let ctx = Context::background().with_value(7_u64);
+        let yes = Rc::new(true);
+        assert_eq!(all_local(|| marked(0, &ctx, Rc::clone(&yes))).await, [(false, yes)]);
+        assert_eq!(all(named(ctx.clone(), false)).await, [false, true]);
+        assert_eq!(all(named(ctx.clone(), true)).await, [false, false]);
+        assert_eq!(all(unused(&3, &ctx)).await, [3]);
+        assert_eq!(all(ignored(ctx.clone(), 4)).await, [4]);
+        assert_eq!(all(middle(1, &ctx, 2)).await, [(true, 1), (false, 2)]);
+        assert_eq!(all(beside_another(tera::Context(5), &ctx)).await, [(5, false)]);
+    }
+
+    /// Fails for one whose context does not end it.
+    #[tokio::test]
+    async fn however_it_is_found_it_ends_the_generator() {
+        let (ctx, stop) = Context::background().with_cancel();
+        stop.cancel();
+        assert!(all_local(|| marked(0, &ctx, Rc::new(true))).await.is_empty());
+        assert!(all(named(ctx.clone(), false)).await.is_empty());
+        assert!(all(unused(&3, &ctx)).await.is_empty());
+        assert!(all(ignored(ctx.clone(), 4)).await.is_empty());
+        assert!(all(middle(1, &ctx, 2)).await.is_empty());
+        assert!(all(beside_another(tera::Context(5), &ctx)).await.is_empty());
+    }
+}
+
+mod generics {
+    use super::*;
+    use std::fmt::{Debug, Display};
+
+    trait Shape {
+        type Out: Send + 'static;
+
+        fn out(&self) -> Self::Out;
+    }
+
+    impl Shape for u64 {
+        type Out = String;
+
+        fn out(&self) -> String {
+            self.to_string()
+        }
+    }
+
+    #[generator(local)]
+    async fn local<'a, T, F, const N: usize>(values: [T; N], show: F) -> &'a str
+    where
+        'a: 'static,
+        T: 'static,
+        for<'v> F: Fn(&'v T) -> &'a str + 'static,
+    {
+        for value in &values {
+            yield_!(show(value));
+        }
+    }
+
+    #[generator(cancellable, inline)]
+    async fn inline<'t, T: ?Sized + Display, const N: usize>(
+        ctx: &Context,
+        values: [&'t T; N],
+        keep: &dyn Fn(&str) -> bool,
+        mut seen: impl for<'s> FnMut(&'s str),
+    ) -> (&'t T, [u8; N])
+    where
+        T: Debug,
+    {
+        for value in values {
+            let text = value.to_string();
+            seen(&text);
+            if keep(&text) {
+                yield_!((value, [0; N]));
+            }
+        }
+    }
+
+    #[generator(blocking)]
+    fn blocking<T: Shape + Send + 'static, const N: usize>(
+        values: [T; N],
+        keep: impl Fn(&str) -> bool + Send + 'static,
+    ) -> <T as Shape>::Out
+    where
+        T::Out: AsRef<str>,
+    {
+        for value in values {
+            let out = value.out();
+            if keep(out.as_ref()) {
+                yield_!(out);
+            }
+        }
+    }
+
+    #[generator]
+    async fn spawned<T>(values: Vec<T>) -> [T::Out; 2]
+    where
+        T: Shape + Send + Sync + 'static,
+    {
+        for value in &values {
+            yield_!([value.out(), value.out()]);
+        }
+    }
+
+    #[tokio::test]
+    async fn in_each_kind() {
+        assert_eq!(
+            all_local(|| local([Rc::new(1)], |one| if **one == 1 { "one" } else { "more" })).await,
+            ["one"]
+        );
+        let mut seen = Vec::new();
+        let shown = inline(&Context::background(), ["a", "b"], &|text| text == "b", |text| {
+            seen.push(text.to_owned())
+        });
+        assert_eq!(all(shown).await, [("b", [0, 0])]);
+        assert_eq!(seen, ["a", "b"]);
+        assert_eq!(all(blocking([7, 8], |text| text == "8")).await, ["8"]);
+        assert_eq!(all(spawned(vec![9])).await, [["9", "9"]]);
+    }
+}
+
+/// Other attributes and what else stands before `fn`.
+mod heads {
+    use super::*;
+
+    #[generator]
+    #[doc(hidden)]
+    #[cfg(all())]
+    #[inline]
+    #[track_caller]
+    #[must_use = "it does nothing by itself"]
+    #[allow(unused_variables)]
+    async fn many(unused: u64) -> &'static str {
+        yield_!(std::panic::Location::caller().file());
+    }
+
+    #[doc = "It comes first, too."]
+    #[expect(unused_variables)]
+    #[deprecated = "there is `many`"]
+    #[generator(inline)]
+    async fn old(unused: &u64) -> u64 {
+        yield_!(1);
+    }
+
+    #[generator(blocking)]
+    #[cfg(any())]
+    fn missing(argument: NoSuchType) -> NoSuchType {
+        yield_!(argument);
+    }
+
+    #[generator]
+    #[cfg(any())]
+    async fn missing_too(argument: NoSuchType) -> NoSuchType {
+        yield_!(argument);
+    }
+
+    #[allow(unsafe_code, reason = "what is `unsafe` stays so")]
+    mod not_safe {
+        use super::*;
+
+        /// # Safety
+        ///
+        /// `one` is not null.
+        #[generator]
+        pub(super) async unsafe fn at(one: &'static u64) -> u64 {
+            let one = std::ptr::from_ref(one);
+            // SAFETY: as for the function.
+            yield_!(unsafe { *one });
+        }
+
+        #[generator(inline)]
+        pub(super) async unsafe fn in_place(one: &u64) -> u64 {
+            let one = std::ptr::from_ref(one);
+            unsafe {
+                // SAFETY: from a reference.
+                yield_!(*one);
+            }
+        }
+
+        #[generator(blocking)]
+        pub(super) unsafe fn on_a_thread(one: &'static u64) -> u64 {
+            let one = std::ptr::from_ref(one);
+            unsafe {
+                // SAFETY: from a reference.
+                yield_!(*one);
+            }
+        }
+    }
+
+    #[generator]
+    async fn r#match(r#loop: u64) -> u64 {
+        yield_!(r#loop);
+    }
+
+    #[generator(inline)]
+    async fn r#while(r#loop: &u64) -> &u64 {
+        yield_!(r#loop);
+    }
+
+    #[generator(blocking)]
+    fn r#for(r#loop: u64) -> u64 {
+        yield_!(r#loop);
+    }
+
+    /// Fails where they are lost: then nothing is deprecated, or missing arguments have no type.
+    #[tokio::test]
+    #[expect(deprecated)]
+    #[allow(unsafe_code)]
+    async fn are_kept() {
+        assert_eq!(all(many(0)).await.len(), 1);
+        assert_eq!(all(old(&0)).await, [1]);
+        // SAFETY: of a reference.
+        assert_eq!(all(unsafe { not_safe::at(&2) }).await, [2]);
+        // SAFETY: as before.
+        assert_eq!(all(unsafe { not_safe::in_place(&3) }).await, [3]);
+        // SAFETY: as before.
+        assert_eq!(all(unsafe { not_safe::on_a_thread(&4) }).await, [4]);
+        assert_eq!(all(r#match(5)).await, [5]);
+        assert_eq!(all(r#while(&6)).await, [&6]);
+        assert_eq!(all(r#for(7)).await, [7]);
+    }
+
+    #[tokio::test]
+    async fn of_functions_in_functions() {
+        async fn counted(below: u64) -> u64 {
+            #[generator(inline)]
+            async fn numbers(below: &u64) -> u64 {
+                #[generator(blocking)]
+                fn twice(n: u64) -> u64 {
+                    yield_!(n);
+                    yield_!(n);
+                }
+
+                for n in 0..*below {
+                    yield_all!(twice(n));
+                }
+            }
+
+            all(numbers(&below)).await.into_iter().sum()
+        }
+
+        assert_eq!(counted(3).await, 6);
+    }
+}
