@@ -727,3 +727,225 @@ mod heads {
         assert_eq!(counted(3).await, 6);
     }
 }
+
+/// Where the body's macros stand.
+mod places {
+    use super::*;
+    use std::sync::Mutex;
+
+    type Log = Arc<Mutex<Vec<u64>>>;
+
+    /// Notes what it is given when it is run.
+    async fn note(log: Log, what: u64) -> u64 {
+        log.lock().unwrap().push(what);
+        what
+    }
+
+    async fn clean_up(log: Log, what: u64) {
+        note(log, what).await;
+    }
+
+    macro_rules! hand_on {
+        ($log:expr, $($item:expr),*) => {{
+            defer!(clean_up(Arc::clone($log), 100));
+            let _guard = defer!(99, { let log = Arc::clone($log); move |what| clean_up(log, what) });
+            $(yield_!(shield!(note(Arc::clone($log), $item)));)*
+            yield_all!(futures_util::stream::iter([$($item),*]))
+        }};
+    }
+
+    #[generator]
+    async fn everywhere(log: Log) -> u64 {
+        macro_rules! next {
+            ($n:expr) => {
+                shield!(note(Arc::clone(&log), $n))
+            };
+        }
+
+        // Statements and initialisers.
+        yield_!(0);
+        let unit = yield_!(1);
+        let one = shield!(note(Arc::clone(&log), 2));
+        let (deferred, ()) = (defer!(clean_up(Arc::clone(&log), 50)), unit);
+        // Arms, chains and conditions.
+        match Some(one) {
+            Some(2) if shield!(note(Arc::clone(&log), 3)) == 3 => yield_!(3),
+            Some(n) => yield_!(n + 100),
+            None => {
+                defer!(clean_up(Arc::clone(&log), 404));
+            }
+        }
+        if let 4 = next!(4)
+            && let Some(five) = Some(next!(5))
+            && five == 5
+        {
+            yield_!(five);
+        } else {
+            yield_all!(futures_util::stream::empty());
+        }
+        let mut left = 2;
+        while let Some(n) = shield!(async { (left > 0).then_some(left) }) {
+            left -= 1;
+            yield_!(n + 4);
+        }
+        // Arguments of macros, of calls and of each other.
+        assert!(next!(7) == 7, "{:?}", yield_!(404));
+        println!("{:?}", yield_all!(futures_util::stream::iter([7])));
+        let list = vec![next!(8), {
+            yield_!(8);
+            next!(9)
+        }];
+        let text = format!("{} {deferred:?}", list[1]);
+        yield_!(u64::try_from(text.len()).map(|_| 9).unwrap_or(next!(0)));
+        yield_!(shield!(note(Arc::clone(&log), shield!(note(Arc::clone(&log), 10)))));
+        // Blocks.
+        let eleven = {
+            #[allow(unused_unsafe, unsafe_code)]
+            // SAFETY: nothing in it needs any.
+            let eleven = unsafe { next!(11) };
+            'block: {
+                yield_!(eleven);
+                break 'block eleven;
+            }
+        };
+        // Branches.
+        let ((), twelve) = tokio::join!(async { yield_!(eleven + 1) }, async { next!(12) });
+        tokio::select! {
+            biased;
+            n = async { shield!(note(Arc::clone(&log), twelve + 1)) } => yield_!(n),
+            () = std::future::pending() => {}
+        }
+        tokio::select! {
+            () = std::future::ready(()) => {
+                yield_!(14);
+                yield_all!(futures_util::stream::iter([15]));
+            }
+        }
+        // Closures.
+        let each = async |n: u64| {
+            defer!(clean_up(Arc::clone(&log), 49));
+            yield_!(n);
+        };
+        each(16).await;
+        futures_util::stream::iter([17, 18]).for_each(|n| async move { yield_!(n) }).await;
+        // Macros of the user.
+        hand_on!(&log, 19, 20);
+    }
+
+    /// Fails for an item that is lost or out of order, and for a clean-up that does not run.
+    #[tokio::test]
+    async fn of_a_body_that_is_spawned() {
+        let log = Log::default();
+        let mut items = everywhere(Arc::clone(&log));
+        let mut taken = Vec::new();
+        while let Some(item) = items.next().await {
+            taken.push(item);
+        }
+        items.stop().await;
+        let expected = [0, 1, 3, 5, 6, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 19, 20];
+        assert_eq!(taken, expected);
+        let mut said = log.lock().unwrap().clone();
+        assert_eq!(said[..13], [2, 3, 4, 5, 7, 8, 9, 0, 10, 10, 11, 12, 13]);
+        said.drain(..13);
+        said.sort_unstable();
+        assert_eq!(said, [19, 20, 49, 50, 99, 100]);
+    }
+
+    #[generator(inline)]
+    async fn in_place(words: &[u64]) -> &u64 {
+        macro_rules! both {
+            ($($item:expr),*) => {{ $(yield_!($item);)* yield_all!(futures_util::stream::iter([$($item),*])) }};
+        }
+
+        let unit = yield_!(&words[0]);
+        let list = vec![yield_!(&words[1]), yield_all!(futures_util::stream::iter(&words[2..4]))];
+        assert_eq!(list, [unit, ()], "{:?}", yield_!(&words[0]));
+        match words {
+            [first, ..] if *first == 0 => yield_!(first),
+            _ => return,
+        }
+        if let [.., last] = words
+            && let Some(_) = words.first()
+        {
+            yield_!(last);
+        }
+        tokio::join!(async { yield_!(&words[1]) }, std::future::ready(()));
+        tokio::select! {
+            biased;
+            () = async { yield_!(&words[2]) } => yield_!(&words[3]),
+            else => {}
+        }
+        let each = async |word| yield_!(word);
+        each(&words[0]).await;
+        both!(&words[1], &words[2]);
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_is_inline() {
+        assert_eq!(
+            all(in_place(&[0, 1, 2, 3])).await,
+            [&0, &1, &2, &3, &0, &3, &1, &2, &3, &0, &1, &2, &1, &2]
+        );
+    }
+
+    fn note_unit((): ()) {}
+
+    #[generator(blocking)]
+    fn on_a_thread(words: Vec<u64>) -> u64 {
+        macro_rules! both {
+            ($($item:expr),*) => {{ $(yield_!($item);)* }};
+        }
+
+        let unit = yield_!(words[0]);
+        let list = vec![yield_!(words[1]), { yield_!(words[2]) }];
+        assert_eq!(list, [unit, ()], "{:?}", yield_!(404));
+        println!("{:?}", yield_!(3));
+        match &*words {
+            [first, ..] if *first == 0 => yield_!(4),
+            _ => return,
+        }
+        if let [.., last] = &*words
+            && *last == 2
+        {
+            yield_!(5);
+        }
+        let mut left = words.into_iter();
+        while let Some(word) = left.next() {
+            #[allow(unused_unsafe, unsafe_code)]
+            // SAFETY: nothing in it needs any.
+            unsafe {
+                yield_!(word + 6);
+            }
+        }
+        note_unit(yield_!(9));
+        both!(10, 11);
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_is_blocking() {
+        assert_eq!(all(on_a_thread(vec![0, 1, 2])).await, (0..=11).collect::<Vec<_>>());
+    }
+
+    #[generator(local)]
+    async fn on_its_thread(log: Rc<Log>) -> Rc<u64> {
+        let noted = shield!(note(Arc::clone(&log), 1));
+        let mut guarded = defer!(Arc::clone(&log), async |log: Log| clean_up(log, 9).await);
+        let other = Arc::clone(&guarded);
+        *guarded = other;
+        tokio::select! {
+            () = async { yield_!(Rc::new(noted)) } => yield_!(Rc::new(2)),
+        }
+        tokio::join!(async { yield_!(Rc::new(3)) }, async {});
+        yield_all!(futures_util::stream::iter([Rc::new(4)]));
+        let each = async |n| yield_!(Rc::new(n));
+        each(5).await;
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_is_local() {
+        let log = Rc::new(Log::default());
+        let taken = all_local(|| on_its_thread(Rc::clone(&log))).await;
+        assert_eq!(taken, [1, 2, 3, 4, 5].map(Rc::new));
+        assert_eq!(log.lock().unwrap()[0], 1);
+    }
+}
