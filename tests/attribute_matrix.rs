@@ -949,3 +949,432 @@ mod places {
         assert_eq!(log.lock().unwrap()[0], 1);
     }
 }
+
+/// How bodies end.
+mod ends {
+    use super::*;
+
+    fn gone() -> ! {
+        panic!("gone")
+    }
+
+    /// The same bodies in each kind.
+    macro_rules! in_each_kind {
+        ($($name:ident($argument:ident: $ty:ty) -> $item:ty $body:block)*) => {
+            mod spawned {
+                use super::*;
+                $(#[generator] pub(super) async fn $name($argument: $ty) -> $item $body)*
+            }
+            mod local {
+                use super::*;
+                $(#[generator(local)] pub(super) async fn $name($argument: $ty) -> $item $body)*
+            }
+            mod inline {
+                use super::*;
+                $(#[generator(inline)] pub(super) async fn $name($argument: $ty) -> $item $body)*
+            }
+            mod blocking {
+                use super::*;
+                $(#[generator(blocking)] pub(super) fn $name($argument: $ty) -> $item $body)*
+            }
+            $(
+                /// Those of each kind, which are to be the same.
+                async fn $name($argument: $ty) -> Vec<$item> {
+                    let items = all(spawned::$name($argument)).await;
+                    assert_eq!(all_local(|| local::$name($argument)).await, items);
+                    assert_eq!(all(inline::$name($argument)).await, items);
+                    assert_eq!(all(blocking::$name($argument)).await, items);
+                    items
+                }
+            )*
+        };
+    }
+
+    in_each_kind! {
+        in_a_macro(n: u64) -> u64 {
+            yield_!(n)
+        }
+        in_an_if(n: u64) -> u64 {
+            if n > 1 { yield_!(n) } else { yield_!(n + 10) }
+        }
+        in_an_if_without_else(n: u64) -> u64 {
+            yield_!(n);
+            if n > 1 {
+                yield_!(n)
+            }
+        }
+        in_a_match(n: u64) -> Result<u64, u64> {
+            match n {
+                0 => return,
+                1 => return Err(n),
+                2 => yield_!(Ok(n)),
+                n => {
+                    yield_!(Err(n));
+                    yield_!(Ok(n))
+                }
+            }
+        }
+        in_a_loop(n: u64) -> Result<u64, u64> {
+            let mut below = 0;
+            loop {
+                if below == n {
+                    return;
+                }
+                yield_!(Ok(below));
+                below += 1;
+                let _ = Err(below).or_else(|below| if below == 3 { Err(below) } else { Ok(below) })?;
+            }
+        }
+        in_a_loop_that_breaks(n: u64) -> u64 {
+            loop {
+                yield_!(n);
+                break
+            }
+        }
+        in_a_diverging_call(n: u64) -> u64 {
+            yield_!(n);
+            if n > 0 {
+                return;
+            }
+            gone()
+        }
+        in_a_diverging_macro(n: u64) -> Result<u64, u64> {
+            yield_!(Ok(n));
+            if n > 0 {
+                return;
+            }
+            unreachable!("{n}")
+        }
+        in_a_block(n: u64) -> u64 {
+            {
+                yield_!(n);
+                yield_!(n)
+            }
+        }
+        in_a_labelled_block(n: u64) -> u64 {
+            'done: {
+                if n == 0 {
+                    break 'done;
+                }
+                yield_!(n);
+            }
+        }
+        after_a_return(n: u64) -> u64 {
+            if n == 0 {
+                #[allow(unreachable_code)]
+                {
+                    return;
+                    yield_!(n);
+                }
+            }
+            yield_!(n);
+            return
+        }
+        with_values_on_the_way(n: u64) -> u64 {
+            let found = 'outer: loop {
+                for m in 0.. {
+                    if m * m > n {
+                        break 'outer m;
+                    }
+                    if m % 2 == 1 {
+                        continue;
+                    }
+                    yield_!(m);
+                }
+            };
+            let Some(less) = found.checked_sub(2) else {
+                yield_!(99);
+                return;
+            };
+            let n = less;
+            let n = n + 1;
+            yield_!(n);
+        }
+        with_names_of_the_expansion(n: u64) -> Result<u64, u64> {
+            let (ctx, co, result, body, error, item, arg0, this, span) = (n, n, n, n, n, n, n, n, n);
+            struct Generator;
+            let _ = Generator;
+            yield_!(Ok(ctx + co + result + body + error + item + arg0 + this + span));
+            'body: {
+                if body > 0 {
+                    break 'body;
+                }
+                yield_!(Err(error));
+            }
+        }
+        with_items_of_its_own(n: u64) -> u64 {
+            use std::ops::Add;
+            const ONE: u64 = 1;
+            static TWO: u64 = 2;
+            #[derive(Clone, Copy)]
+            struct Number(u64);
+            impl Add for Number {
+                type Output = Self;
+                fn add(self, other: Self) -> Self {
+                    if other.0 == 0 {
+                        return self;
+                    }
+                    Self(self.0 + other.0)
+                }
+            }
+            enum Way {
+                Up,
+            }
+            type Plain = u64;
+            fn last() -> Result<Plain, std::num::ParseIntError> {
+                let four = "4".parse()?;
+                return Ok(four);
+            }
+            let Way::Up = Way::Up;
+            yield_!((Number(n).add(Number(ONE)) + Number(TWO)).0);
+            yield_!(last().unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn of_every_sort_in_each_kind() {
+        assert_eq!(in_a_macro(1).await, [1]);
+        assert_eq!((in_an_if(1).await, in_an_if(2).await), (vec![11], vec![2]));
+        assert_eq!((in_an_if_without_else(1).await, in_an_if_without_else(2).await), (vec![1], vec![2, 2]));
+        assert_eq!((in_a_match(0).await, in_a_match(1).await), (vec![], vec![Err(1)]));
+        assert_eq!((in_a_match(2).await, in_a_match(3).await), (vec![Ok(2)], vec![Err(3), Ok(3)]));
+        assert_eq!(
+            (in_a_loop(1).await, in_a_loop(9).await),
+            (vec![Ok(0)], vec![Ok(0), Ok(1), Ok(2), Err(3)])
+        );
+        assert_eq!(in_a_loop_that_breaks(1).await, [1]);
+        assert_eq!(in_a_diverging_call(1).await, [1]);
+        assert_eq!(in_a_diverging_macro(1).await, [Ok(1)]);
+        assert_eq!(in_a_block(1).await, [1, 1]);
+        assert_eq!((in_a_labelled_block(0).await, in_a_labelled_block(1).await), (vec![], vec![1]));
+        assert_eq!((after_a_return(0).await, after_a_return(1).await), (vec![], vec![1]));
+        assert_eq!(
+            (with_values_on_the_way(0).await, with_values_on_the_way(10).await),
+            (vec![0, 99], vec![0, 2, 3])
+        );
+        assert_eq!(with_names_of_the_expansion(1).await, [Ok(9)]);
+        assert_eq!(with_names_of_the_expansion(0).await, [Ok(0), Err(0)]);
+        assert_eq!(with_items_of_its_own(1).await, [4, 4]);
+    }
+
+    type AnyResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+    mod anyhow_like {
+        pub(super) type Result<T> = std::result::Result<T, super::Fault>;
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct Fault(String);
+
+    impl From<ParseIntError> for Fault {
+        fn from(error: ParseIntError) -> Self {
+            Self(error.to_string())
+        }
+    }
+
+    fn sum(text: &str) -> AnyResult<u64> {
+        Ok(text.split('+').map(str::parse::<u64>).sum::<Result<_, _>>()?)
+    }
+
+    #[generator(blocking)]
+    fn converted(text: &'static str) -> anyhow_like::Result<u64> {
+        yield_!(Ok(text.parse::<u64>()? + if text == "1" { 1 } else { text.parse()? }));
+    }
+
+    #[generator(inline)]
+    async fn nested(texts: &[&str]) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+        for text in texts {
+            let parsed = [
+                text.len() as u64,
+                sum(text)?,
+                Option::ok_or(text.strip_prefix("1"), "no one")?.len() as u64,
+            ];
+            yield_!(Ok(parsed[async { sum("1+1") }.await? as usize]));
+            yield_!(Ok(std::convert::identity(match *text {
+                "1" => sum("x"),
+                text => sum(text),
+            }?)));
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_convert_wherever_the_question_mark_stands() {
+        assert_eq!(all(converted("1")).await, [Ok(2)]);
+        assert_eq!(all(converted("x")).await, [Err(Fault("invalid digit found in string".to_owned()))]);
+        let shown = async |texts: &[&str]| -> Vec<String> {
+            let items = all(nested(texts)).await.into_iter();
+            items.map(|item| item.map_or_else(|error| error.to_string(), |n| n.to_string())).collect()
+        };
+        assert_eq!(shown(&["1+2", "3"]).await, ["2", "3", "no one"]);
+        assert_eq!(shown(&["1"]).await, ["0", "invalid digit found in string"]);
+    }
+}
+
+/// Lines that the body tells are the user's.
+mod lines {
+    use super::*;
+    use std::panic::{self, AssertUnwindSafe, Location};
+    use std::sync::Mutex;
+
+    type Place = (u32, u32);
+
+    #[track_caller]
+    fn place() -> Place {
+        (Location::caller().line(), Location::caller().column())
+    }
+
+    const SPAWNED: u32 = line!();
+    #[generator]
+    async fn spawned() -> Place {
+        yield_!(place());
+        yield_!((line!(), column!()));
+        loop {
+            if line!() > 0 {
+                let place = place();
+                yield_!(place);
+                return;
+            }
+        }
+    }
+
+    const INLINE: u32 = line!();
+    #[generator(inline)]
+    async fn inline() -> Result<Place, ()> {
+        yield_!(Ok(place()));
+        yield_!(Ok((line!(), column!())));
+    }
+
+    const BLOCKING: u32 = line!();
+    #[generator(blocking)]
+    fn blocking() -> Result<Place, ()> {
+        yield_!(Ok(place()));
+        yield_!(Ok((line!(), column!())));
+    }
+
+    #[tokio::test]
+    async fn of_places_in_each_kind() {
+        assert_eq!(all(spawned()).await, [(SPAWNED + 3, 17), (SPAWNED + 4, 27), (SPAWNED + 7, 29)]);
+        assert_eq!(all(inline()).await, [Ok((INLINE + 3, 20)), Ok((INLINE + 4, 30))]);
+        assert_eq!(all(blocking()).await, [Ok((BLOCKING + 3, 20)), Ok((BLOCKING + 4, 30))]);
+    }
+
+    const PANICS: u32 = line!();
+    #[generator]
+    async fn panics(text: &'static str) -> Result<u64, ()> {
+        yield_!(Ok(text.parse().unwrap()));
+    }
+
+    #[generator(blocking)]
+    fn panics_on_a_thread(text: &'static str) -> Result<u64, ()> {
+        let number = text.parse().expect(text);
+        yield_!(Ok(number));
+    }
+
+    #[generator(inline)]
+    async fn panics_in_place(at: usize) -> Result<u64, ()> {
+        yield_!(Ok([1, 2][at]));
+    }
+
+    #[tokio::test]
+    async fn of_panics_in_each_kind() {
+        static PLACES: Mutex<Vec<Place>> = Mutex::new(Vec::new());
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let place = info.location().filter(|place| (PANICS..PANICS + 20).contains(&place.line()));
+            PLACES.lock().unwrap().extend(place.map(|place| (place.line(), place.column())));
+            report(info);
+        }));
+        let ends = async |items: Pin<Box<dyn Stream<Item = Result<u64, ()>>>>| {
+            use futures_util::FutureExt;
+            assert!(AssertUnwindSafe(all(items)).catch_unwind().await.is_err());
+        };
+        ends(Box::pin(panics("x"))).await;
+        ends(Box::pin(panics_on_a_thread("x"))).await;
+        ends(Box::pin(panics_in_place(2))).await;
+        assert_eq!(*PLACES.lock().unwrap(), [(PANICS + 3, 33), (PANICS + 8, 35), (PANICS + 14, 20)]);
+    }
+}
+
+/// Items of all sorts.
+mod items {
+    use super::*;
+    use std::convert::Infallible;
+
+    #[generator]
+    async fn unit() -> () {
+        yield_!(());
+        yield_!({});
+    }
+
+    #[generator(blocking)]
+    fn never(none: Option<Infallible>) -> Infallible {
+        if let Some(never) = none {
+            yield_!(never);
+        }
+    }
+
+    #[generator(local)]
+    async fn functions(by: u64) -> Box<dyn Fn(u64) -> u64> {
+        yield_!(Box::new(move |n| n + by));
+        yield_!(Box::new(move |n| n * by));
+    }
+
+    #[generator(inline)]
+    async fn borrowing(words: &[String]) -> Option<(&str, Box<dyn Fn(&str) -> bool + '_>)> {
+        for word in words {
+            yield_!(Some((word.as_str(), Box::new(move |other| word == other))));
+        }
+        yield_!(None);
+    }
+
+    #[generator]
+    async fn nested(text: &'static str) -> Result<Result<u64, ParseIntError>, &'static str> {
+        yield_!(Ok(text.parse()));
+        yield_!(Ok(Ok(text.parse().map_err(|_| "not a number")?)));
+    }
+
+    #[generator(blocking)]
+    fn nested_blocking(text: &'static str) -> io::Result<Option<[u8; 2]>> {
+        yield_!(Ok(None));
+        let bytes = text.as_bytes().try_into().map_err(io::Error::other)?;
+        yield_!(Ok(Some(bytes)));
+    }
+
+    struct Pairs<I>(I);
+
+    impl<I: Iterator + Send + 'static> Pairs<I>
+    where
+        I::Item: Send + 'static,
+    {
+        #[generator]
+        async fn spawned(mut self) -> (I::Item, Option<<I as Iterator>::Item>) {
+            while let Some(first) = self.0.next() {
+                yield_!((first, self.0.next()));
+            }
+        }
+
+        #[generator(inline)]
+        async fn inline(&mut self) -> <I as Iterator>::Item {
+            while let Some(item) = self.0.next() {
+                yield_!(item);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_all_sorts() {
+        assert_eq!(all(unit()).await.len(), 2);
+        assert!(all(never(None)).await.is_empty());
+        let functions = all_local(|| functions(3)).await;
+        assert_eq!(functions.iter().map(|function| function(4)).collect::<Vec<_>>(), [7, 12]);
+        let words = ["one".to_owned()];
+        let borrowing = all(borrowing(&words)).await;
+        assert!(matches!(&*borrowing, [Some(("one", is)), None] if is("one") && !is("two")));
+        assert_eq!(all(nested("1")).await, [Ok(Ok(1)), Ok(Ok(1))]);
+        assert!(matches!(&*all(nested("x")).await, [Ok(Err(_)), Err("not a number")]));
+        assert!(matches!(&*all(nested_blocking("ab")).await, [Ok(None), Ok(Some([b'a', b'b']))]));
+        assert!(matches!(&*all(nested_blocking("abc")).await, [Ok(None), Err(_)]));
+        assert_eq!(all(Pairs([1, 2, 3].into_iter()).spawned()).await, [(1, Some(2)), (3, None)]);
+        assert_eq!(all(Pairs(0..2).inline()).await, [0, 1]);
+    }
+}
