@@ -96,7 +96,9 @@ impl Parse for Function {
 fn statements(content: ParseStream<'_>) -> syn::Result<Body> {
     let attrs = content.call(Attribute::parse_inner)?;
     let mut statements = content.call(Block::parse_within)?;
-    statements.iter_mut().for_each(|statement| Groups.visit_stmt_mut(statement));
+    for statement in &mut statements {
+        Groups.visit_stmt_mut(statement);
+    }
     Ok(Body::Statements { attrs, statements })
 }
 
