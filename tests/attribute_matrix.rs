@@ -1,6 +1,12 @@
 //! Signatures and bodies of every shape that one would write, in each kind of generator: the cells of the table in the README that
 //! no other file has.
 
+#![allow(
+    clippy::all,
+    clippy::pedantic,
+    reason = "what people write comes in every style; what strict lints say of expansions, `clean` shows"
+)]
+
 use ctx_runtime::{Context, Generator, Inline, LocalGenerator, generator};
 use futures_util::stream::{Stream, StreamExt};
 use std::future::Future;
