@@ -608,6 +608,72 @@ mod tests {
         }
     }
 
+    /// What an editor works with while a body is being written: the function that it is to be, and one error about what is missing.
+    #[test]
+    fn a_body_that_is_being_written_leaves_its_function_whole() {
+        let heads = [
+            (
+                "cancellable",
+                "pub async fn rows<T: Send + 'static, const N: usize>(self, ctx: &Context, mut rows: [T; N]) -> T where T: Clone",
+                "pub fn rows<T: Send + 'static, const N: usize>(self, ctx: &Context, mut rows: [T; N]) \
+                 -> ::ctx_runtime::Generator<T> where T: Clone",
+            ),
+            (
+                "local, buffer = 4, crate = a::b",
+                "pub(crate) async unsafe fn rows(self: Rc<Self>, (a, _): (u8, Rc<u8>)) -> io::Result<Rc<u8>>",
+                "pub(crate) unsafe fn rows(self: Rc<Self>, (a, _): (u8, Rc<u8>)) \
+                 -> a::b::LocalGenerator<io::Result<Rc<u8>>>",
+            ),
+            (
+                "cancellable, inline",
+                "async fn rows<'a>(&'a mut self, #[ctx] request: &Context, keep: impl Fn(&str) -> bool) -> &'a Row",
+                "fn rows<'a>(&'a mut self, request: &Context, keep: impl Fn(&str) -> bool) \
+                 -> ::ctx_runtime::Inline<&'static Row, ::core::future::Ready<()>>",
+            ),
+            (
+                "blocking",
+                "fn rows(#[cfg(unix)] root: PathBuf) -> <T as Walk>::Entry",
+                "fn rows(#[cfg(unix)] root: PathBuf) -> ::ctx_runtime::Generator<<T as Walk>::Entry>",
+            ),
+        ];
+        let bodies = [
+            "let x = ",
+            "let x = ; yield_!(x);",
+            "yield_!(1); row.",
+            "yield_!(1); row.next().await.",
+            "yield_!(1); rows::",
+            "for n in ",
+            "for n in 0.. ",
+            "if let Some(row) = ",
+            "match row { Some() => }",
+            "while ",
+            "yield_",
+            "yield_!",
+            "let row: Vec<",
+            "rows.iter().map(|row| )",
+            "#[allow(unused)]",
+            "fn helper",
+            "1 +",
+            "&",
+        ];
+        let written_alike = |function: &str| {
+            let function: syn::ItemFn = syn::parse_str(function).unwrap();
+            quote::quote!(#function).to_string()
+        };
+        for (args, head, made) in heads {
+            let stub = written_alike(&format!("#[allow(unused)] {made} {{ ::core::unimplemented!() }}"));
+            for body in bodies {
+                // The brackets that are missing, as rustc puts them in.
+                let missing = ")".repeat(body.matches('(').count() - body.matches(')').count());
+                let function = format!("{head} {{ {body}{missing} }}");
+                let found = expand(args.parse().unwrap(), function.parse().unwrap()).to_string();
+                let (error, found_stub) = found.split_at(found.find("# [").unwrap());
+                assert_eq!(error.matches("compile_error").count(), 1, "{body}: {error}");
+                assert_eq!(written_alike(found_stub), stub, "{body}");
+            }
+        }
+    }
+
     #[test]
     fn whatever_is_missing_there_is_an_expansion() {
         for (args, function) in [
