@@ -8,7 +8,7 @@ mod blocking;
 mod inline;
 
 use crate::args::{Args, Kind, Policy};
-use crate::check::{Argument, Generator, Refused, is_entry_point, owned};
+use crate::check::{Argument, Generator, Refused, borrows_self, is_entry_point, owned};
 use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
@@ -443,7 +443,12 @@ pub(crate) fn stub(refused: Refused) -> TokenStream {
     let krate = krate(args.krate(), span);
     let errors = errors.into_compile_errors();
     let is_entry = is_entry_point(&signature);
-    let item = item.map_or_else(|| quote_spanned!(span=> ()), |item| owned(item).into_token_stream());
+    let item = match item {
+        // As a trait may have declared it.
+        Some(item) if args.is_inline() && borrows_self(&signature) => item.into_token_stream(),
+        Some(item) => owned(item).into_token_stream(),
+        None => quote_spanned!(span=> ()),
+    };
     let syn::Signature { safety, fn_token, ident, generics, inputs, .. } = signature;
     let where_clause = &generics.where_clause;
     let body =

@@ -172,8 +172,10 @@ use proc_macro2::TokenStream;
 /// consumer, moves only while that asks, and needs no runtime of its own. It may borrow its arguments, `&self` and `&mut self`, and
 /// so may its items; nothing need be `Send` or `'static`. Of a `&Context` a function keeps nothing: it may be gone before the
 /// generator is. A method keeps it no longer than what it borrows besides. (A function without `self` in an `impl` that has parameters
-/// takes its `Context` by value, or names `Self`: else rustc asks for parameters that the attribute cannot see.) It has
-/// neither `buffer`, `name` nor `grace`, and neither `shield!` nor `defer!`: when its consumer goes, nobody is left to run what they hold.
+/// takes its `Context` by value, or names `Self`: else rustc asks for parameters that the attribute cannot see. A method that a trait
+/// declares, as one that returns `Inline<T, impl Future<Output = ()>>`, takes it by value, too: with a reference the two would differ
+/// in their lifetimes.) It has neither `buffer`, `name` nor `grace`, and neither `shield!` nor `defer!`: when its consumer goes, nobody is
+/// left to run what they hold.
 ///
 /// # Blocking
 ///
@@ -628,7 +630,7 @@ mod tests {
                 "cancellable, inline",
                 "async fn rows<'a>(&'a mut self, #[ctx] request: &Context, keep: impl Fn(&str) -> bool) -> &'a Row",
                 "fn rows<'a>(&'a mut self, request: &Context, keep: impl Fn(&str) -> bool) \
-                 -> ::ctx_runtime::Inline<&'static Row, ::core::future::Ready<()>>",
+                 -> ::ctx_runtime::Inline<&'a Row, ::core::future::Ready<()>>",
             ),
             (
                 "blocking",
