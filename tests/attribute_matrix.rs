@@ -1384,3 +1384,57 @@ mod items {
         assert_eq!(all(Pairs(0..2).inline()).await, [0, 1]);
     }
 }
+
+/// Generators that call themselves, without a box.
+mod recursion {
+    use super::*;
+
+    struct Tree(u64, Vec<Tree>);
+
+    impl Tree {
+        #[generator(inline)]
+        async fn walk(&self) -> &u64 {
+            yield_!(&self.0);
+            for branch in &self.1 {
+                yield_all!(branch.walk());
+            }
+        }
+
+        #[generator(cancellable, blocking)]
+        fn walked(self, ctx: &Context) -> Result<u64, u64> {
+            yield_!(Ok(self.0));
+            for branch in self.1 {
+                let mut below = branch.walked(ctx);
+                while let Some(n) = below.blocking_next() {
+                    yield_!(Ok(n?));
+                }
+            }
+            if self.0 == 2 {
+                return Err(2);
+            }
+        }
+    }
+
+    #[generator(inline)]
+    async fn countdown(from: u64) -> Result<u64, String> {
+        if from > 2 {
+            return Err(format!("{from} is too much"));
+        }
+        yield_!(Ok(from));
+        if let Some(less) = from.checked_sub(1) {
+            let mut below = countdown(less);
+            while let Some(n) = below.next().await {
+                yield_!(Ok(n?));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn inline_and_blocking() {
+        let tree = Tree(0, vec![Tree(1, vec![Tree(2, vec![])]), Tree(3, vec![])]);
+        assert_eq!(all(tree.walk()).await, [&0, &1, &2, &3]);
+        assert_eq!(all(tree.walked(&Context::background())).await, [Ok(0), Ok(1), Ok(2), Err(2)]);
+        assert_eq!(all(countdown(2)).await, [Ok(2), Ok(1), Ok(0)]);
+        assert_eq!(all(countdown(3)).await, [Err("3 is too much".to_owned())]);
+    }
+}
