@@ -420,13 +420,18 @@ mod made_by_macros {
     }
 
     macro_rules! doubled {
-        ($name:ident, $value:expr) => {
+        ($name:ident, $value:expr, $either:expr) => {
             #[generator(buffer = $value * 2)]
             async fn $name() -> usize {
                 yield_!($value * 2);
                 let doubled = $value * 2;
                 yield_!(doubled);
                 yield_!(vec![$value * 2][0]);
+                if let true = $either
+                    && $value == 4
+                {
+                    return;
+                }
                 tokio::select! {
                     n = async { $value * 2 } => yield_!(n),
                 }
@@ -434,7 +439,7 @@ mod made_by_macros {
         };
     }
 
-    doubled!(six, 1 + 2);
+    doubled!(six, 1 + 2, true || false);
 
     /// Fails where `1 + 2` is not kept together: with `4`.
     #[tokio::test]

@@ -30,6 +30,7 @@ impl VisitMut for Groups {
             Expr::Cast(expr) => parenthesize(&mut expr.expr),
             Expr::Field(expr) => parenthesize(&mut expr.base),
             Expr::Index(expr) => parenthesize(&mut expr.expr),
+            Expr::Let(expr) => parenthesize(&mut expr.expr),
             Expr::MethodCall(expr) => parenthesize(&mut expr.receiver),
             Expr::Reference(expr) => parenthesize(&mut expr.expr),
             Expr::Try(expr) => parenthesize(&mut expr.expr),
