@@ -216,6 +216,7 @@ async fn no_round_begins_after_the_end() {
 mod endless {
     use super::*;
 
+    #[allow(clippy::unused_async, reason = "it is awaited, and ready")]
     async fn next() -> Option<u64> {
         Some(0)
     }
