@@ -299,7 +299,8 @@ mod parameters {
         #[expect(unused_variables)] expected: u64,
         #[expect(unused_variables)] (half, other): (u64, u64),
         #[expect(unused_mut)] mut unchanged: u64,
-        #[cfg_attr(all(), allow(unused_variables))] by_condition: u64,
+        #[cfg_attr(all(), expect(unused_variables))] by_condition: u64,
+        #[cfg_attr(all(), cfg(any()))] missing_by_condition: NoSuchType,
     ) -> u64 {
         yield_!(here);
         yield_!(unchanged + other);

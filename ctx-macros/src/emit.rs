@@ -8,7 +8,7 @@ mod blocking;
 mod inline;
 
 use crate::args::{Args, Kind, Policy};
-use crate::check::{Argument, Generator, Refused, borrows_self, is_entry_point, owned};
+use crate::check::{Argument, Generator, Refused, borrows_self, is_entry_point, mentions, owned};
 use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
@@ -294,11 +294,16 @@ fn parameter(argument: &PatType, name: &Ident) -> TokenStream {
 
 /// Whether an attribute of an argument speaks of the parameter, not of the variable that the body sees.
 fn is_for_parameter(attribute: &Attribute) -> bool {
-    !["allow", "deny", "expect", "forbid", "warn"].iter().any(|lint| attribute.path().is_ident(lint))
+    let is_lint =
+        ["allow", "deny", "expect", "forbid", "warn"].iter().any(|lint| attribute.path().is_ident(lint));
+    !is_lint && (is_cfg(attribute) || !attribute.path().is_ident("cfg_attr"))
 }
 
+/// Whether an attribute may say that the argument is not there.
 fn is_cfg(attribute: &Attribute) -> bool {
-    attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr")
+    let may_add_one =
+        || attribute.path().is_ident("cfg_attr") && mentions(attribute.meta.to_token_stream(), "cfg");
+    attribute.path().is_ident("cfg") || may_add_one()
 }
 
 fn ungrouped(ty: &Type) -> &Type {
