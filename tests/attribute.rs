@@ -591,6 +591,34 @@ mod results {
     }
 
     #[tokio::test]
+    async fn a_bare_return_among_the_arguments_of_macros() {
+        #[generator(cancellable)]
+        async fn numbers(ctx: &Context, way: u64) -> io::Result<u64> {
+            yield_!(Ok(if way == 0 { return } else { way }));
+            assert_ne!(if way == 1 { return } else { way }, 1);
+            tokio::select! {
+                biased;
+                () = ctx.done() => return,
+                () = std::future::ready(()), if way == 2 => return,
+                way = async { way } => {
+                    if way == 3 {
+                        return;
+                    }
+                }
+                else => return,
+            }
+            yield_!(Ok(9));
+        }
+
+        let ctx = Context::background();
+        assert_eq!(shown(all(numbers(&ctx, 0)).await), "");
+        assert_eq!(shown(all(numbers(&ctx, 1)).await), "1");
+        assert_eq!(shown(all(numbers(&ctx, 2)).await), "2");
+        assert_eq!(shown(all(numbers(&ctx, 3)).await), "3");
+        assert_eq!(shown(all(numbers(&ctx, 4)).await), "4, 9");
+    }
+
+    #[tokio::test]
     async fn an_endless_one_needs_no_end() {
         #[generator]
         async fn numbers() -> io::Result<u64> {

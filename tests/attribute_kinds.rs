@@ -584,6 +584,22 @@ mod blocking {
     }
 
     #[tokio::test]
+    async fn results_of_a_body_that_changes_its_arguments_in_place() {
+        #[generator(blocking)]
+        fn bytes(mut file: io::Cursor<&'static [u8]>, mut left: u8) -> io::Result<u8> {
+            let mut byte = [0];
+            while left > 0 {
+                io::Read::read_exact(&mut file, &mut byte)?;
+                left -= 1;
+                yield_!(Ok(byte[0]));
+            }
+        }
+
+        let items = all(bytes(io::Cursor::new(b"ab"), 3)).await;
+        assert_eq!(items.into_iter().map(Result::ok).collect::<Vec<_>>(), [Some(b'a'), Some(b'b'), None]);
+    }
+
+    #[tokio::test]
     async fn a_stopped_one_of_results_yields_no_error() {
         #[generator(blocking)]
         fn endless(log: Log) -> Result<u64, ParseIntError> {

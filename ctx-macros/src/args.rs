@@ -1,10 +1,12 @@
 //! The options between the attribute's parentheses.
 
 use crate::errors::{self, Errors};
+use crate::groups::Groups;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
+use syn::visit_mut::VisitMut;
 use syn::{Expr, Ident, Lit, Path, Token, UnOp, token};
 
 /// What the options say. An option that is wrong counts as not given, but for one that says where the body runs.
@@ -372,7 +374,10 @@ fn value(
         return Ok(None);
     }
     match input.parse::<Expr>() {
-        Ok(value) if (takes.accepts)(&value) => return Ok(Some(value)),
+        Ok(mut value) if (takes.accepts)(&value) => {
+            Groups.visit_expr_mut(&mut value);
+            return Ok(Some(value));
+        }
         Ok(value) => faults(errors::ill_typed_option(&value, key, takes.what, takes.example)),
         Err(error) => {
             faults(error);

@@ -9,13 +9,13 @@ mod macros;
 
 pub(crate) use self::body::is_no_checkpoint;
 pub(crate) use self::borrow::owned;
-pub(crate) use self::macros::mentions_yield;
+pub(crate) use self::macros::{is_std, mentions, mentions_yield};
 
 use crate::args::{Args, Kind};
 use crate::errors::{self, Errors};
 use crate::parse::{Body, Function, Source};
 use crate::words::Word;
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 use syn::{
     Attribute, Expr, FnArg, GenericArgument, Generics, Ident, Lit, Pat, PatType, Path, PathArguments,
@@ -636,15 +636,24 @@ fn remove_marks(signature: &mut Signature) {
 /// Checks that `self` is owned, unless the body runs within the borrow.
 fn receiver_owned(signature: &Signature, args: &Args, item: Option<&Type>, errors: &mut Errors) {
     let Some(receiver) = signature.receiver().filter(|_| !args.is_inline()) else { return };
-    let borrow = match &receiver.kind {
-        ReceiverKind::Reference(_, Some(lifetime), _) if borrow::lasts(lifetime, &signature.generics) => None,
-        ReceiverKind::Reference(..) => Some(receiver.to_token_stream()),
-        ReceiverKind::Typed(_, ty) => borrow::find(ty, &signature.generics),
-        _ => None,
-    };
+    let borrow = borrow_of_self(receiver, &signature.generics);
     if let Some(borrow) = borrow {
         errors.push(errors::borrowed_self(&borrow, signature, receiver, args, item));
     }
+}
+
+fn borrow_of_self(receiver: &Receiver, generics: &Generics) -> Option<TokenStream> {
+    match &receiver.kind {
+        ReceiverKind::Reference(_, Some(lifetime), _) if borrow::lasts(lifetime, generics) => None,
+        ReceiverKind::Reference(..) => Some(receiver.to_token_stream()),
+        ReceiverKind::Typed(_, ty) => borrow::find(ty, generics),
+        _ => None,
+    }
+}
+
+/// Whether there is a `self` that borrows: a lifetime that the item leaves out is then its.
+pub(crate) fn borrows_self(signature: &Signature) -> bool {
+    signature.receiver().is_some_and(|receiver| borrow_of_self(receiver, &signature.generics).is_some())
 }
 
 /// Checks that the arguments are owned, all but the context: of that the generator gets a child.

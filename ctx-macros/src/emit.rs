@@ -8,11 +8,12 @@ mod blocking;
 mod inline;
 
 use crate::args::{Args, Kind, Policy};
-use crate::check::{Argument, Generator, Refused, is_entry_point, owned};
+use crate::check::{Argument, Generator, Refused, borrows_self, is_entry_point, mentions, owned};
 use crate::words::Word;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::ext::IdentExt;
+use syn::visit::{self, Visit};
 use syn::{
     Attribute, Expr, GenericArgument, Ident, LitStr, Macro, Pat, PatIdent, PatType, Path, PathArguments,
     Stmt, Type,
@@ -243,8 +244,10 @@ fn arguments(arguments: &[Argument], args: &Args, krate: &TokenStream, span: Spa
                 } else {
                     let (name, pat) = (format_ident!("arg{position}", span = span), &argument.pat);
                     parameters.push(parameter(argument, &name));
+                    let cfgs = argument.attrs.iter().filter(|attribute| is_cfg(attribute));
+                    let mutability = borrows_mutably(pat).then(|| quote_spanned!(span=> mut));
                     // First all of it: a pattern moves only what it names.
-                    rebound.push(quote_spanned!(span=> #attrs let #name = #name;));
+                    rebound.push(quote_spanned!(span=> #(#cfgs)* let #mutability #name = #name;));
                     if !matches!(**pat, Pat::Wild(_)) {
                         rebound.push(quote_spanned!(span=> #attrs let #pat = #name;));
                     }
@@ -272,6 +275,22 @@ fn plain_name(pat: &Pat) -> Option<&PatIdent> {
     }
 }
 
+/// Whether there is a `ref mut` in a pattern: what it borrows from is changed through it.
+fn borrows_mutably(pat: &Pat) -> bool {
+    struct Borrows(bool);
+
+    impl<'ast> Visit<'ast> for Borrows {
+        fn visit_pat_ident(&mut self, name: &'ast PatIdent) {
+            self.0 |= name.by_ref.is_some() && name.mutability.is_some();
+            visit::visit_pat_ident(self, name);
+        }
+    }
+
+    let mut borrows = Borrows(false);
+    borrows.visit_pat(pat);
+    borrows.0
+}
+
 fn parameter(argument: &PatType, name: &Ident) -> TokenStream {
     let PatType { attrs, colon_token, ty, .. } = argument;
     let attrs = attrs.iter().filter(|attribute| is_for_parameter(attribute));
@@ -280,11 +299,16 @@ fn parameter(argument: &PatType, name: &Ident) -> TokenStream {
 
 /// Whether an attribute of an argument speaks of the parameter, not of the variable that the body sees.
 fn is_for_parameter(attribute: &Attribute) -> bool {
-    !["allow", "deny", "expect", "forbid", "warn"].iter().any(|lint| attribute.path().is_ident(lint))
+    let is_lint =
+        ["allow", "deny", "expect", "forbid", "warn"].iter().any(|lint| attribute.path().is_ident(lint));
+    !is_lint && (is_cfg(attribute) || !attribute.path().is_ident("cfg_attr"))
 }
 
+/// Whether an attribute may say that the argument is not there.
 fn is_cfg(attribute: &Attribute) -> bool {
-    attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr")
+    let may_add_one =
+        || attribute.path().is_ident("cfg_attr") && mentions(attribute.meta.to_token_stream(), "cfg");
+    attribute.path().is_ident("cfg") || may_add_one()
 }
 
 fn ungrouped(ty: &Type) -> &Type {
@@ -429,7 +453,12 @@ pub(crate) fn stub(refused: Refused) -> TokenStream {
     let krate = krate(args.krate(), span);
     let errors = errors.into_compile_errors();
     let is_entry = is_entry_point(&signature);
-    let item = item.map_or_else(|| quote_spanned!(span=> ()), |item| owned(item).into_token_stream());
+    let item = match item {
+        // As a trait may have declared it.
+        Some(item) if args.is_inline() && borrows_self(&signature) => item.into_token_stream(),
+        Some(item) => owned(item).into_token_stream(),
+        None => quote_spanned!(span=> ()),
+    };
     let syn::Signature { safety, fn_token, ident, generics, inputs, .. } = signature;
     let where_clause = &generics.where_clause;
     let body =

@@ -204,7 +204,10 @@ pub(crate) fn borrowed_item(borrow: &dyn ToTokens, may_be_inline: bool) -> Error
 
 pub(crate) fn no_context(cancellable: Span, signature: &Signature) -> Error {
     let message = format!("`cancellable` needs a context, and `{}` takes none", signature.ident);
-    at_span(cancellable, message, "add the argument `ctx: &Context`, or remove `cancellable`")
+    let takes_any = signature.inputs.iter().any(|argument| matches!(argument, FnArg::Typed(_)));
+    let by_another_name = if takes_any { ", mark one whose type has another name with `#[ctx]`" } else { "" };
+    let help = format!("add the argument `ctx: &Context`{by_another_name}, or remove `cancellable`");
+    at_span(cancellable, message, help)
 }
 
 pub(crate) fn two_contexts(second: &dyn ToTokens) -> Error {

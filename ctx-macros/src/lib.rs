@@ -4,11 +4,13 @@
 //! changed) → `emit` (the expansion or, after a mistake, a stub with the same signature).
 
 mod args;
+mod arguments;
 mod check;
 mod emit;
 mod errors;
 #[cfg(test)]
 mod expansion;
+mod groups;
 #[cfg(test)]
 mod mutations;
 mod parse;
@@ -74,7 +76,7 @@ use proc_macro2::TokenStream;
 /// - `return;` ends the generator, as falling off the end does.
 /// - Where the item is a `Result` (its type is a path that ends in `Result`), `yield_!` takes the `Result`, and an `Err`
 ///   that is yielded does not end the generator; `?` and `return Err(error)` yield the error and do. Inside the macros of
-///   others, where the attribute does not look, `return;` is `return Ok(());`.
+///   others (but `select!`, `join!` and those of std), where the attribute does not look, `return;` is `return Ok(());`.
 /// - Every argument lives as long as the body, used or not.
 ///
 /// The macros are the body's: where it has one of its own of the same name, that one counts, and one that was imported is called by
@@ -170,8 +172,10 @@ use proc_macro2::TokenStream;
 /// consumer, moves only while that asks, and needs no runtime of its own. It may borrow its arguments, `&self` and `&mut self`, and
 /// so may its items; nothing need be `Send` or `'static`. Of a `&Context` a function keeps nothing: it may be gone before the
 /// generator is. A method keeps it no longer than what it borrows besides. (A function without `self` in an `impl` that has parameters
-/// takes its `Context` by value, or names `Self`: else rustc asks for parameters that the attribute cannot see.) It has
-/// neither `buffer`, `name` nor `grace`, and neither `shield!` nor `defer!`: when its consumer goes, nobody is left to run what they hold.
+/// takes its `Context` by value, or names `Self`: else rustc asks for parameters that the attribute cannot see. A method that a trait
+/// declares, as one that returns `Inline<T, impl Future<Output = ()>>`, takes it by value, too: with a reference the two would differ
+/// in their lifetimes.) It has neither `buffer`, `name` nor `grace`, and neither `shield!` nor `defer!`: when its consumer goes, nobody is
+/// left to run what they hold.
 ///
 /// # Blocking
 ///
@@ -603,6 +607,72 @@ mod tests {
         // What may have been meant as the buffer is reported, and nothing because of it.
         for args in ["bufer = 4, overflow = drop_oldest", "buffer = \"4\", overflow = drop_oldest"] {
             assert_eq!(messages(args).matches("compile_error").count(), 1, "{args}");
+        }
+    }
+
+    /// What an editor works with while a body is being written: the function that it is to be, and one error about what is missing.
+    #[test]
+    fn a_body_that_is_being_written_leaves_its_function_whole() {
+        let heads = [
+            (
+                "cancellable",
+                "pub async fn rows<T: Send + 'static, const N: usize>(self, ctx: &Context, mut rows: [T; N]) -> T where T: Clone",
+                "pub fn rows<T: Send + 'static, const N: usize>(self, ctx: &Context, mut rows: [T; N]) \
+                 -> ::ctx_runtime::Generator<T> where T: Clone",
+            ),
+            (
+                "local, buffer = 4, crate = a::b",
+                "pub(crate) async unsafe fn rows(self: Rc<Self>, (a, _): (u8, Rc<u8>)) -> io::Result<Rc<u8>>",
+                "pub(crate) unsafe fn rows(self: Rc<Self>, (a, _): (u8, Rc<u8>)) \
+                 -> a::b::LocalGenerator<io::Result<Rc<u8>>>",
+            ),
+            (
+                "cancellable, inline",
+                "async fn rows<'a>(&'a mut self, #[ctx] request: &Context, keep: impl Fn(&str) -> bool) -> &'a Row",
+                "fn rows<'a>(&'a mut self, request: &Context, keep: impl Fn(&str) -> bool) \
+                 -> ::ctx_runtime::Inline<&'a Row, ::core::future::Ready<()>>",
+            ),
+            (
+                "blocking",
+                "fn rows(#[cfg(unix)] root: PathBuf) -> <T as Walk>::Entry",
+                "fn rows(#[cfg(unix)] root: PathBuf) -> ::ctx_runtime::Generator<<T as Walk>::Entry>",
+            ),
+        ];
+        let bodies = [
+            "let x = ",
+            "let x = ; yield_!(x);",
+            "yield_!(1); row.",
+            "yield_!(1); row.next().await.",
+            "yield_!(1); rows::",
+            "for n in ",
+            "for n in 0.. ",
+            "if let Some(row) = ",
+            "match row { Some() => }",
+            "while ",
+            "yield_",
+            "yield_!",
+            "let row: Vec<",
+            "rows.iter().map(|row| )",
+            "#[allow(unused)]",
+            "fn helper",
+            "1 +",
+            "&",
+        ];
+        let written_alike = |function: &str| {
+            let function: syn::ItemFn = syn::parse_str(function).unwrap();
+            quote::quote!(#function).to_string()
+        };
+        for (args, head, made) in heads {
+            let stub = written_alike(&format!("#[allow(unused)] {made} {{ ::core::unimplemented!() }}"));
+            for body in bodies {
+                // The brackets that are missing, as rustc puts them in.
+                let missing = ")".repeat(body.matches('(').count() - body.matches(')').count());
+                let function = format!("{head} {{ {body}{missing} }}");
+                let found = expand(args.parse().unwrap(), function.parse().unwrap()).to_string();
+                let (error, found_stub) = found.split_at(found.find("# [").unwrap());
+                assert_eq!(error.matches("compile_error").count(), 1, "{body}: {error}");
+                assert_eq!(written_alike(found_stub), stub, "{body}");
+            }
         }
     }
 

@@ -2,8 +2,10 @@
 
 use crate::args::{self, Args};
 use crate::errors::{self, Errors};
+use crate::groups::Groups;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::parse::{Parse, ParseStream};
+use syn::visit_mut::VisitMut;
 use syn::{Attribute, Block, Error, Signature, Stmt, Token, Visibility, braced};
 
 /// A function with the attribute's options.
@@ -73,7 +75,8 @@ impl Parse for Function {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
-        let signature = input.parse()?;
+        let mut signature = input.parse()?;
+        Groups.visit_signature_mut(&mut signature);
         if input.parse::<Option<Token![;]>>()?.is_some() {
             return Ok(Self { attrs, vis, signature, body: Body::Missing });
         }
@@ -92,7 +95,10 @@ impl Parse for Function {
 
 fn statements(content: ParseStream<'_>) -> syn::Result<Body> {
     let attrs = content.call(Attribute::parse_inner)?;
-    let statements = content.call(Block::parse_within)?;
+    let mut statements = content.call(Block::parse_within)?;
+    for statement in &mut statements {
+        Groups.visit_stmt_mut(statement);
+    }
     Ok(Body::Statements { attrs, statements })
 }
 

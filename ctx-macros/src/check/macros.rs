@@ -103,7 +103,7 @@ const STD: &[&str] = &[
 ];
 
 /// Whether a macro is one of std's that hide no yield. `todo!` and its like stand where one is still to be written.
-pub(super) fn is_std(path: &Path) -> bool {
+pub(crate) fn is_std(path: &Path) -> bool {
     let mut segments = path.segments.iter().map(|segment| &segment.ident);
     let (first, last) = (segments.next(), segments.next_back());
     let from_std = match last {
@@ -124,7 +124,7 @@ pub(crate) fn mentions_yield(tokens: TokenStream) -> bool {
 }
 
 /// Whether a word is among the tokens.
-pub(super) fn mentions(tokens: TokenStream, name: &str) -> bool {
+pub(crate) fn mentions(tokens: TokenStream, name: &str) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Group(group) => mentions(group.stream(), name),
         TokenTree::Ident(word) => word == name,

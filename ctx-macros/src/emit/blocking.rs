@@ -33,7 +33,8 @@ use quote::quote_spanned;
 //
 // With `io::Result<PathBuf>`, what follows the arguments:
 //
-//     let body = move || -> ::core::result::Result<(), E> {
+//     #[allow(unused_mut)]
+//     let mut body = move || -> ::core::result::Result<(), E> {
 //         'body: {
 //             macro_rules! yield_ { .. }
 //             BODY
@@ -59,8 +60,10 @@ pub(super) fn body(generator: &Generator, krate: &TokenStream, span: Span) -> To
         return body;
     }
     let error = error_type(generator.item(), krate, span);
+    // A closure that changes an argument in place (`mut file: File`) is called as one that is `mut`.
     quote_spanned! {span=>
-        let body = move || -> ::core::result::Result<(), #error> {
+        #[allow(unused_mut)]
+        let mut body = move || -> ::core::result::Result<(), #error> {
             #body
             #[allow(unreachable_code)]
             ::core::result::Result::Ok(())

@@ -1,9 +1,11 @@
 //! A bare `return` in a generator of `Result`s.
 
+use crate::arguments;
+use crate::check::mentions;
 use proc_macro2::Span;
 use quote::quote_spanned;
 use syn::visit_mut::VisitMut;
-use syn::{Expr, ExprAsync, ExprClosure, ExprReturn, Item};
+use syn::{Expr, ExprAsync, ExprClosure, ExprReturn, Item, Macro};
 
 /// Makes a bare `return` fit the body, which ends with `Ok(())` or with the error.
 // Input:  return;
@@ -17,6 +19,13 @@ impl VisitMut for Returns {
         } else {
             let span = Span::mixed_site().located_at(end.return_token.span);
             end.expr = Some(Box::new(Expr::Verbatim(quote_spanned!(span=> ::core::result::Result::Ok(())))));
+        }
+    }
+
+    /// Among the arguments, too, of a macro that runs them in place.
+    fn visit_macro_mut(&mut self, mac: &mut Macro) {
+        if mentions(mac.tokens.clone(), "return") {
+            arguments::rewrite(mac, &mut |argument| self.visit_expr_mut(argument));
         }
     }
 
