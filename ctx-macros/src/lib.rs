@@ -72,7 +72,8 @@ use proc_macro2::TokenStream;
 /// - `defer!(async move { .. })` has an async block run when the body is gone, whatever has ended it but the end of the runtime: the
 ///   last one first, and for as long as `grace` in all. What is in it is `'static` and, but with `local`, `Send`.
 /// - `let mut conn = defer!(conn, async |conn: Conn| conn.close().await);` guards a value: `conn` derefs to it, and when it is dropped, at
-///   the end of its scope or with the body, the closure is handed the value, and what that returns runs as a clean-up.
+///   the end of its scope or with the body, the closure is handed the value, and what that returns runs as a clean-up. A method will do for
+///   the closure: `defer!(conn, Conn::close)`.
 /// - `return;` ends the generator, as falling off the end does.
 /// - Where the item is a `Result` (its type is a path that ends in `Result`), `yield_!` takes the `Result`, and an `Err`
 ///   that is yielded does not end the generator; `?` and `return Err(error)` yield the error and do. Inside the macros of
@@ -468,7 +469,7 @@ pub fn generator(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -
 /// ended within a second of the runtime's clock: where that is paused, no time at all.
 ///
 /// The options are those of `tokio::test` (`flavor`, `worker_threads`, `start_paused`), which it expands to; so the crate
-/// that has the test depends on tokio, with its features `macros` and `rt`. With `crate = path`, as for
+/// that has the test depends on tokio, with its features `macros` and `rt` (for `start_paused`, also `test-util`). With `crate = path`, as for
 /// [`generator`](macro@generator), it finds `ctx-runtime` elsewhere. The function may return a `Result`.
 ///
 /// Write it with its path: where `use ctx_runtime::*` has brought it in, a bare `#[test]` is ambiguous.

@@ -161,7 +161,8 @@ impl<T> Yielder<T> {
     /// runtime.
     ///
     /// A section that has begun has to be polled on or dropped. One that the body keeps and looks at no more (as `&mut section` in a
-    /// `select!` that another arm has won), or forgets, holds up the end for as long: what is outside of it does not go on.
+    /// `select!` that another arm has won), or forgets, holds up the end for as long: what is outside of it does not go on. Nor does
+    /// one that waits for what another branch of the body is to do: that is outside of it, so shield both, as one section.
     ///
     /// # Cancel safety
     ///
