@@ -11,7 +11,7 @@ use std::{env, fs};
 const GENERATORS: usize = 1000;
 
 /// How often each is built, at most: it takes seconds.
-const BUILDS: usize = 5;
+const BUILDS: usize = 3;
 
 pub(crate) fn table() -> Table {
     Table {

@@ -9,6 +9,7 @@ use super::state::{CALLED, DRIVER, ENDED, NOTIFIED, ORPHANED, RUNNING, State, YI
 use crate::context::Lock;
 use crate::context::{Hooks, Member, Node, NodeRef, Payload, Within, discard, is_within, quietly};
 use crate::generator::end::End;
+use crate::generator::rounds::Rounds;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU32, Ordering};
 use std::alloc::{self, Layout};
@@ -50,6 +51,8 @@ pub(super) struct Head {
     end: UnsafeCell<Option<End>>,
     /// Sections that the end waits for: begun, and not over.
     pub(super) shields: AtomicU32,
+    /// Of the body's loops.
+    pub(super) rounds: Rounds,
     /// What is to run when the body is gone.
     pub(super) clean_ups: Lock<Option<Box<CleanUps>>>,
     /// What whoever has RUNNING has to itself.
@@ -325,6 +328,7 @@ pub(super) unsafe fn allocate<T: 'static>(
             consumer: Lock::new(None),
             end: UnsafeCell::new(None),
             shields: AtomicU32::new(0),
+            rounds: Rounds::default(),
             clean_ups: Lock::new(None),
             grace,
             turn: UnsafeCell::new(Turn {

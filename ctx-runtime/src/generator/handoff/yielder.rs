@@ -7,7 +7,6 @@ use super::ring::Ring;
 use super::shield;
 use super::state::{BLOCKED, ENDED, WAITING, YIELDER};
 use crate::context::{is_within, quietly};
-use crate::generator::rounds::Rounds;
 use futures_core::Stream;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -48,12 +47,11 @@ const ITEMS_PER_UNIT: u32 = 32;
 /// ```
 pub struct Yielder<T> {
     block: SharedRef<T>,
-    rounds: Rounds,
 }
 
 impl<T> Yielder<T> {
     pub(super) fn new(block: SharedRef<T>) -> Self {
-        Self { block, rounds: Rounds::default() }
+        Self { block }
     }
 
     /// Hands `item` to the consumer.
@@ -150,7 +148,7 @@ impl<T> Yielder<T> {
     /// ```
     #[inline]
     pub fn checkpoint(&self) -> impl Future<Output = ()> + use<'_, T> {
-        poll_fn(|cx| self.rounds.poll(self.block.node().has_end(), cx))
+        poll_fn(|cx| self.block.head.rounds.poll(self.block.node().has_end(), cx))
     }
 
     /// Runs `section` as one that the end waits for: a cancel, a deadline, or a dropped handle do not interrupt it. The body is dropped
