@@ -444,7 +444,8 @@ impl World {
         if same_event && upper == lower && later < one {
             return Err(format!("callback {one} ran before {later}, which was registered before it"));
         }
-        if same_event && upper != lower && self.tree.is_above(upper, lower) {
+        let is_above = upper != lower && self.tree.is_above(upper, lower);
+        if same_event && is_above && !self.tree.may_be_first(lower, upper, event) {
             return Err(format!("callback {one} ran before {later}, whose context is above its own"));
         }
         Ok(())

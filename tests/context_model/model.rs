@@ -190,6 +190,21 @@ impl Tree {
         above == below || self.nodes[below].parents.iter().any(|&at| self.is_above(above, at))
     }
 
+    /// Whether `lower` can be ended by a deadline of the same instant as this one that is none of `upper`'s. Which of two timers comes first
+    /// is not said, so `lower` may be done, and be told, before `upper` is. (It takes a merge.)
+    pub(crate) fn may_be_first(&self, lower: Place, upper: Place, event: Event) -> bool {
+        let Event::Deadline(owner) = event else { return false };
+        let instant = |at: Place| self.nodes[at].deadline.as_ref().map(|&(instant, ..)| instant);
+        let sets_one = |at: Place| self.nodes[at].deadline.as_ref().is_some_and(|&(_, _, owner)| owner == at);
+        (0..self.nodes.len()).any(|at| {
+            sets_one(at)
+                && instant(at) == instant(owner)
+                && self.is_above(at, lower)
+                && !self.is_above(at, upper)
+                && !self.is_above(upper, at)
+        })
+    }
+
     pub(crate) fn live_below(&self, top: Place) -> usize {
         (0..self.nodes.len()).filter(|&at| self.nodes[at].generator && self.is_above(top, at)).count()
     }
