@@ -1,5 +1,6 @@
 //! The options between the attribute's parentheses.
 
+use crate::check::mentions;
 use crate::errors::{self, Errors};
 use crate::groups::Groups;
 use proc_macro2::{Span, TokenStream, TokenTree};
@@ -147,7 +148,7 @@ impl Args {
         [self.buffer(), self.name(), self.grace()]
             .into_iter()
             .flatten()
-            .any(|value| has(value.to_token_stream(), name))
+            .any(|value| mentions(value.to_token_stream(), &name.to_string()))
     }
 
     /// The path to `ctx-runtime`, if it is not the usual one.
@@ -397,14 +398,6 @@ fn rest_of_option(input: ParseStream<'_>) -> syn::Result<TokenStream> {
 
 fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
     rest_of_option(input).map(drop)
-}
-
-fn has(tokens: TokenStream, name: &Ident) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Group(group) => has(group.stream(), name),
-        TokenTree::Ident(word) => word == *name,
-        _ => false,
-    })
 }
 
 /// The option that `unknown` is most likely a misspelling of.

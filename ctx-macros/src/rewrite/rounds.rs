@@ -4,8 +4,9 @@
 //! has not is what counts. What cannot be told is taken for a way without: the arms of a `select!`, the tokens of other macros (which
 //! may also go to the next round), and `yield_all!`, which hands on nothing of a stream that is empty.
 
+use crate::check::mentions;
 use crate::words::Word;
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, BinOp, Block, Expr, Label, Lifetime, Macro, Pat, Stmt, Token};
@@ -213,10 +214,10 @@ impl Walk {
 
     /// What may go on or leave, wherever to.
     fn unknown(&mut self, tokens: &TokenStream, before: Way) {
-        if has(tokens.clone(), "continue") {
+        if mentions(tokens.clone(), "continue") {
             self.targets.iter_mut().for_each(|target| target.continues = target.continues.min(before));
         }
-        if has(tokens.clone(), "break") {
+        if mentions(tokens.clone(), "break") {
             self.targets.iter_mut().for_each(|target| target.breaks = target.breaks.min(before));
         }
     }
@@ -243,14 +244,6 @@ fn attributes(expr: &Expr) -> &[Attribute] {
         Expr::Unsafe(expr) => &expr.attrs,
         _ => &[],
     }
-}
-
-fn has(tokens: TokenStream, word: &str) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Group(group) => has(group.stream(), word),
-        TokenTree::Ident(name) => name == word,
-        _ => false,
-    })
 }
 
 #[cfg(test)]
