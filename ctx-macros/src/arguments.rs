@@ -13,10 +13,7 @@ pub(crate) fn rewrite(mac: &mut Macro, rewrite: &mut dyn FnMut(&mut Expr)) {
     let tokens = mac.tokens.clone();
     let rewritten = if is_named(&mac.path, &["select"]) {
         (|input: ParseStream<'_>| arms(input, rewrite)).parse2(tokens)
-    } else if Word::called_by(&mac.path).is_some()
-        || is_std(&mac.path)
-        || is_named(&mac.path, &["join", "try_join"])
-    {
+    } else if Word::called_by(&mac.path).is_some() || is_std(&mac.path) || runs_in_place(&mac.path) {
         (|input: ParseStream<'_>| arguments(input, rewrite)).parse2(tokens)
     } else {
         return;
@@ -26,27 +23,40 @@ pub(crate) fn rewrite(mac: &mut Macro, rewrite: &mut dyn FnMut(&mut Expr)) {
     }
 }
 
+/// Whether a macro of this name, as it is known, runs what it is given where it stands, and may wait for it.
+pub(crate) fn runs_in_place(path: &Path) -> bool {
+    is_named(path, &["select", "join", "try_join"])
+}
+
 fn is_named(path: &Path, names: &[&str]) -> bool {
     path.segments.last().is_some_and(|last| names.iter().any(|name| last.ident == name))
 }
 
 fn arguments(input: ParseStream<'_>, rewrite: &mut dyn FnMut(&mut Expr)) -> syn::Result<TokenStream> {
+    let mut seen = biased(input)?;
     let mut arguments = Punctuated::<Expr, Token![,]>::parse_terminated(input)?;
     arguments.iter_mut().for_each(rewrite);
-    Ok(arguments.into_token_stream())
+    arguments.to_tokens(&mut seen);
+    Ok(seen)
 }
 
-/// The arms of a `select!`, of tokio's or futures': `biased; pattern = future, if condition => handler, else => handler`.
-fn arms(input: ParseStream<'_>, rewrite: &mut dyn FnMut(&mut Expr)) -> syn::Result<TokenStream> {
+/// The `biased;` that a `join!` or a `select!` may begin with.
+fn biased(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     let mut seen = TokenStream::new();
-    let mut rewritten = |mut expr: Expr, seen: &mut TokenStream| {
-        rewrite(&mut expr);
-        expr.to_tokens(seen);
-    };
     if input.peek(Ident) && input.peek2(Token![;]) {
         input.parse::<Ident>()?.to_tokens(&mut seen);
         input.parse::<Token![;]>()?.to_tokens(&mut seen);
     }
+    Ok(seen)
+}
+
+/// The arms of a `select!`, of tokio's or futures': `biased; pattern = future, if condition => handler, else => handler`.
+fn arms(input: ParseStream<'_>, rewrite: &mut dyn FnMut(&mut Expr)) -> syn::Result<TokenStream> {
+    let mut seen = biased(input)?;
+    let mut rewritten = |mut expr: Expr, seen: &mut TokenStream| {
+        rewrite(&mut expr);
+        expr.to_tokens(seen);
+    };
     while !input.is_empty() {
         if input.peek2(Token![=>]) {
             // `else`, `complete`, `default`.

@@ -12,17 +12,17 @@
 
 use super::rounds;
 use crate::args::Kind;
+use crate::arguments::{self, runs_in_place};
 use crate::check::{Generator, is_no_checkpoint, mentions_yield};
 use crate::words::Word;
-use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::mem;
-use syn::parse::{ParseStream, Parser};
 use syn::visit::Visit;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
     Attribute, Block, Expr, ExprAsync, ExprAwait, ExprClosure, ExprForLoop, ExprLoop, ExprWhile, Item, Label,
-    Macro, Path, Stmt, Token, parse_quote_spanned,
+    Macro, Stmt, parse_quote_spanned,
 };
 
 // Input:
@@ -65,14 +65,22 @@ impl Checkpoints {
         self.kind != Kind::Blocking && mentions_yield(block)
     }
 
-    /// Whether a loop has rounds that do not look at the end by themselves. `head` is what is evaluated in each.
-    fn needs(&self, head: Option<&Expr>, label: Option<&Label>, body: &Block) -> bool {
+    /// Whether a loop has rounds that are to look at the end, and do not by themselves. `head` is what is evaluated in each. Its mark,
+    /// `#[no_checkpoint]`, is taken off.
+    fn needs(
+        &self,
+        attrs: &mut Vec<Attribute>,
+        head: Option<&Expr>,
+        label: Option<&Label>,
+        body: &Block,
+    ) -> bool {
+        let is_off = take_marks(attrs);
         let mut waits = Waits(false);
         if let Some(head) = head {
             waits.visit_expr(head);
         }
         waits.visit_block(body);
-        self.is_own && waits.0 && !rounds::all_yield(head, label, body)
+        !is_off && self.is_own && waits.0 && !rounds::all_yield(head, label, body)
     }
 
     /// What a round is to begin with.
@@ -82,43 +90,6 @@ impl Checkpoints {
             return parse_quote_spanned!(span=> if let ::core::result::Result::Err(_) = co.checkpoint() { break 'body; });
         }
         parse_quote_spanned!(span=> co.checkpoint().await;)
-    }
-
-    /// Sees to the loops among the tokens of a macro that runs them in place.
-    fn tokens(&mut self, tokens: TokenStream) -> TokenStream {
-        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let mut seen = TokenStream::new();
-        let mut before = Before::default();
-        let mut position = 0;
-        while let Some(token) = tokens.get(position) {
-            let found = if before.is_closure() { None } else { a_loop_in(&tokens[position..]) };
-            if let Some((mut found, length)) = found {
-                self.visit_expr_mut(&mut found);
-                found.to_tokens(&mut seen);
-                (position, before) = (position + length, Before::default());
-                continue;
-            }
-            seen.extend([match token {
-                TokenTree::Group(group) => TokenTree::Group(self.group(group, &before)),
-                _ => token.clone(),
-            }]);
-            before.push(token);
-            position += 1;
-        }
-        seen
-    }
-
-    fn group(&mut self, group: &Group, before: &Before) -> Group {
-        let is_own = match before {
-            _ if before.is_async() => self.owns(group.stream()),
-            _ if before.is_closure() => false,
-            _ => self.is_own,
-        };
-        let mut inside = TokenStream::new();
-        self.within(is_own, |walk| inside = walk.tokens(group.stream()));
-        let mut new = Group::new(group.delimiter(), inside);
-        new.set_span(group.span());
-        new
     }
 }
 
@@ -139,44 +110,12 @@ impl Before {
     fn is_async(&self) -> bool {
         self.1 == "async" || self.1 == "move" && self.0 == "async"
     }
-
-    /// Whether an expression is what a closure returns, most likely.
-    fn is_closure(&self) -> bool {
-        self.1 == "|"
-    }
-}
-
-/// The loop that the tokens begin with, and how many of them it takes.
-fn a_loop_in(tokens: &[TokenTree]) -> Option<(Expr, usize)> {
-    let may_begin = match &tokens[0] {
-        TokenTree::Ident(word) => ["loop", "while", "for"].iter().any(|keyword| word == keyword),
-        // Of a label, or of an attribute.
-        TokenTree::Punct(mark) => ['\'', '#'].contains(&mark.as_char()),
-        _ => false,
-    };
-    let found = may_begin.then(|| a_loop.parse2(tokens.iter().cloned().collect()))?;
-    found.ok().map(|(found, after)| (found, tokens.len() - after.into_iter().count()))
-}
-
-fn a_loop(input: ParseStream<'_>) -> syn::Result<(Expr, TokenStream)> {
-    let head = input.fork();
-    head.call(Attribute::parse_outer)?;
-    head.parse::<Option<Label>>()?;
-    let found = if head.peek(Token![loop]) {
-        Expr::Loop(input.parse()?)
-    } else if head.peek(Token![while]) {
-        Expr::While(input.parse()?)
-    } else {
-        Expr::ForLoop(input.parse()?)
-    };
-    Ok((found, input.parse()?))
 }
 
 impl VisitMut for Checkpoints {
     // Each is looked at before the loops within it, as a checkpoint there would be an `.await` of its own.
     fn visit_expr_loop_mut(&mut self, found: &mut ExprLoop) {
-        let is_off = take_marks(&mut found.attrs);
-        let needs = !is_off && self.needs(None, found.label.as_ref(), &found.body);
+        let needs = self.needs(&mut found.attrs, None, found.label.as_ref(), &found.body);
         visit_mut::visit_expr_loop_mut(self, found);
         if needs {
             found.body.stmts.insert(0, self.checkpoint(found.loop_token.span));
@@ -184,8 +123,7 @@ impl VisitMut for Checkpoints {
     }
 
     fn visit_expr_while_mut(&mut self, found: &mut ExprWhile) {
-        let is_off = take_marks(&mut found.attrs);
-        let needs = !is_off && self.needs(Some(&found.cond), found.label.as_ref(), &found.body);
+        let needs = self.needs(&mut found.attrs, Some(&found.cond), found.label.as_ref(), &found.body);
         visit_mut::visit_expr_while_mut(self, found);
         if needs {
             found.body.stmts.insert(0, self.checkpoint(found.while_token.span));
@@ -193,8 +131,7 @@ impl VisitMut for Checkpoints {
     }
 
     fn visit_expr_for_loop_mut(&mut self, found: &mut ExprForLoop) {
-        let is_off = take_marks(&mut found.attrs);
-        let needs = !is_off && self.needs(None, found.label.as_ref(), &found.body);
+        let needs = self.needs(&mut found.attrs, None, found.label.as_ref(), &found.body);
         visit_mut::visit_expr_for_loop_mut(self, found);
         if needs {
             found.body.stmts.insert(0, self.checkpoint(found.for_token.span));
@@ -214,17 +151,11 @@ impl VisitMut for Checkpoints {
     fn visit_macro_mut(&mut self, mac: &mut Macro) {
         let word = Word::called_by(&mac.path);
         if word.is_some_and(|word| word != Word::Defer) || runs_in_place(&mac.path) {
-            mac.tokens = self.tokens(mem::take(&mut mac.tokens));
+            arguments::rewrite(mac, &mut |argument| self.visit_expr_mut(argument));
         }
     }
 
     fn visit_item_mut(&mut self, _: &mut Item) {}
-}
-
-/// Whether a macro of this name, as it is known, runs what it is given where it stands.
-fn runs_in_place(path: &Path) -> bool {
-    let known = ["select", "join", "try_join"];
-    path.segments.last().is_some_and(|last| known.iter().any(|name| last.ident == name))
 }
 
 /// Takes `#[no_checkpoint]` off. Tells whether it was there.
