@@ -307,26 +307,30 @@ fn is_zero(value: &Expr) -> bool {
 
 // What the attribute stands on.
 
-/// The second one would be handed what this one makes. It is taken off, so that it does not complain about the stub.
-fn attribute_once(attrs: &mut Vec<Attribute>, args: &Args, errors: &mut Errors) {
+/// Reports the attributes that are not to be there, and takes them off, so that none complains about the stub.
+fn refuse(
+    attrs: &mut Vec<Attribute>,
+    errors: &mut Errors,
+    is_one: impl Fn(&Attribute) -> bool,
+    error: impl Fn(&Attribute) -> syn::Error,
+) {
     attrs.retain(|attribute| {
-        let second = is_ours(attribute.path(), "generator", args);
-        if second {
-            errors.push(errors::attribute_twice(attribute));
+        let is_refused = is_one(attribute);
+        if is_refused {
+            errors.push(error(attribute));
         }
-        !second
+        !is_refused
     });
 }
 
-/// It is for a loop of the body. It is taken off, as no such attribute is known to rustc.
+/// The second one would be handed what this one makes.
+fn attribute_once(attrs: &mut Vec<Attribute>, args: &Args, errors: &mut Errors) {
+    refuse(attrs, errors, |attribute| is_ours(attribute.path(), "generator", args), errors::attribute_twice);
+}
+
+/// It is for a loop of the body.
 fn no_checkpoint_on_loop(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
-    attrs.retain(|attribute| {
-        let is_it = is_no_checkpoint(attribute);
-        if is_it {
-            errors.push(errors::no_checkpoint_elsewhere(attribute));
-        }
-        !is_it
-    });
+    refuse(attrs, errors, is_no_checkpoint, errors::no_checkpoint_elsewhere);
 }
 
 /// Whether `path` is `name` alone, or `name` in our crate.
@@ -353,15 +357,11 @@ pub(crate) fn is_entry_point(signature: &Signature) -> bool {
     signature.ident == "main" && signature.inputs.is_empty()
 }
 
-/// An attribute that makes a test of a function is taken off, so that it does not complain about the stub.
+/// An attribute that makes a test of a function.
 fn not_test(attrs: &mut Vec<Attribute>, signature: &Signature, errors: &mut Errors) {
-    attrs.retain(|attribute| {
-        let is_test = attribute.path().segments.last().is_some_and(|last| last.ident == "test");
-        if is_test {
-            errors.push(errors::is_test(attribute, signature));
-        }
-        !is_test
-    });
+    let is_test =
+        |attribute: &Attribute| attribute.path().segments.last().is_some_and(|last| last.ident == "test");
+    refuse(attrs, errors, is_test, |attribute| errors::is_test(attribute, signature));
 }
 
 /// `#[tracing::instrument]` must come after this attribute: what it makes of a body returns its item.
