@@ -516,39 +516,8 @@ fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
 #[cfg(test)]
 mod tests {
     use super::expand;
+    use super::mutations::{BLOCKING, FUNCTION};
     use proc_macro2::{Group, TokenStream, TokenTree};
-
-    const FUNCTION: &str = r#"
-        /// Documented.
-        #[cfg(unix)]
-        pub(crate) async unsafe fn rows<'a: 'static, T: Send + 'static>(
-            self: Arc<Self>,
-            #[ctx] ctx: &Context,
-            (mut a, _): (u8, Vec<Cow<'a, str>>),
-            filter: impl for<'b> Fn(&'b T) -> bool + Send + 'static,
-        ) -> io::Result<T> where T: Clone {
-            #![allow(unused)]
-            'outer: loop {
-                let Some(row) = self.next().await? else { break 'outer };
-                tokio::select! { () = ctx.done() => return, n = async { yield_!(Ok(row)) } => {} }
-                tokio::spawn(async move { (0..3).for_each(|n| n + 1) });
-                fn nested() -> u8 { return 1; }
-                let _a = defer!(a, async |a: u8| drop(shield!(b)));
-                yield_all!(self.rows());
-            }
-            Err(io::Error::other("end"))
-        }
-    "#;
-
-    const BLOCKING: &str = r#"
-        fn rows(#[ctx] ctx: &Context, mut file: File) -> io::Result<u8> {
-            for byte in file.bytes() {
-                yield_!(Ok(byte?));
-                block_on(async { later().await });
-            }
-            return Err(io::Error::other("end"));
-        }
-    "#;
 
     /// What stands in an expansion may have the span of its macro, where `forbid(unsafe_code)` does not look.
     #[test]

@@ -9,11 +9,8 @@ use proptest::test_runner::{Config, TestRunner};
 /// How many streams are tried.
 const CASES: u32 = 10_000;
 
-/// Functions with all that the macro looks at, and their options.
-const SOURCES: [(&str, &str); 6] = [
-    (
-        r#"cancellable, buffer = 2 * N, overflow = drop_newest, name = "rows", grace = LIMIT, crate = a::b"#,
-        r#"
+/// A function with all that the macro looks at.
+pub(crate) const FUNCTION: &str = r#"
         /// Documented.
         #[cfg(unix)]
         #[instrument(skip_all)]
@@ -36,11 +33,10 @@ const SOURCES: [(&str, &str); 6] = [
             }
             Err(io::Error::other("end"))
         }
-        "#,
-    ),
-    (
-        "blocking, cancellable",
-        r#"
+        "#;
+
+/// One that blocks.
+pub(crate) const BLOCKING: &str = r#"
         fn rows(#[ctx] ctx: &Context, mut file: File) -> io::Result<u8> {
             #[no_checkpoint]
             for byte in file.bytes() {
@@ -50,8 +46,15 @@ const SOURCES: [(&str, &str); 6] = [
             }
             return Err(io::Error::other("end"));
         }
-        "#,
+        "#;
+
+/// Options, and what they stand on.
+const SOURCES: [(&str, &str); 6] = [
+    (
+        r#"cancellable, buffer = 2 * N, overflow = drop_newest, name = "rows", grace = LIMIT, crate = a::b"#,
+        FUNCTION,
     ),
+    ("blocking, cancellable", BLOCKING),
     (
         "cancellable, inline",
         r"
