@@ -101,6 +101,14 @@ fn cancel_soon(canceller: ctx_runtime::Canceller) -> JoinHandle<()> {
     })
 }
 
+/// Asserts that a generator without an item ends when its context does, by a task of the same thread.
+async fn ends<T: Send + 'static>(make: impl FnOnce(&Context) -> Generator<T>) {
+    let (ctx, canceller) = Context::background().with_cancel();
+    let cancels = cancel_soon(canceller);
+    assert!(make(&ctx).next().await.is_none());
+    cancels.await.unwrap();
+}
+
 // A filter is ended from the very thread that it keeps busy.
 
 /// Fails for a loop without a checkpoint, and one that looks at the end and does not give way (both hang).
@@ -122,15 +130,8 @@ fn a_body_that_filters_is_cancelled_by_a_task_of_its_own_thread() {
     current_thread().block_on(async {
         let dropped = Tally::new();
 
-        let (ctx, canceller) = Context::background().with_cancel();
-        let cancels = cancel_soon(canceller);
-        assert_eq!(filter(&ctx, guard(&dropped)).next().await, None);
-        cancels.await.unwrap();
-
-        let (ctx, canceller) = Context::background().with_cancel();
-        let cancels = cancel_soon(canceller);
-        assert_eq!(filter_ahead(&ctx, guard(&dropped)).next().await, None);
-        cancels.await.unwrap();
+        ends(|ctx| filter(ctx, guard(&dropped))).await;
+        ends(|ctx| filter_ahead(ctx, guard(&dropped))).await;
 
         let (ctx, canceller) = Context::background().with_cancel();
         let cancels = cancel_soon(canceller);
@@ -352,12 +353,6 @@ mod endless {
 #[test]
 fn every_loop_that_could_go_round_without_a_yield_looks_at_the_end() {
     current_thread().block_on(async {
-        async fn ends<T: Send + 'static>(make: impl FnOnce(&Context) -> Generator<T>) {
-            let (ctx, canceller) = Context::background().with_cancel();
-            let cancels = cancel_soon(canceller);
-            assert!(make(&ctx).next().await.is_none());
-            cancels.await.unwrap();
-        }
         ends(endless::await_alone).await;
         ends(endless::goes_on_before_its_yield).await;
         ends(endless::goes_on_from_within).await;
