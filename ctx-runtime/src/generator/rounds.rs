@@ -14,8 +14,8 @@ const ROUNDS_PER_UNIT: u32 = 32;
 
 /// How many rounds are left until the budget is asked.
 ///
-/// Atomic as a yielder is shared with all branches of its body, each of which may be anywhere. Where two count at the same time, a round
-/// is not counted, and no more than that.
+/// Atomic as safe code may ask from anywhere, with a yielder that it has lent. Where two count at the same time, a round is not counted,
+/// and no more than that.
 #[derive(Default)]
 pub(super) struct Rounds(AtomicU32);
 

@@ -57,8 +57,8 @@ impl<T> Yielder<T> {
     /// Hands `item` to the consumer.
     ///
     /// Without a buffer, waits until an item is asked for, hands it over, and waits for the next request; with one, waits for
-    /// room, or has an [overflow policy](crate::Overflow) make it. Once the generator is stopped it accepts nothing and does not return: the body is dropped there. A yielder that
-    /// has outlived its body returns at once, and drops the item.
+    /// room, or has an [overflow policy](crate::Overflow) make it. Once the generator is stopped it accepts nothing and does not
+    /// return: the body is dropped there. A yielder that has outlived its body returns at once, and drops the item.
     ///
     /// # Cancel safety
     ///
@@ -119,9 +119,8 @@ impl<T> Yielder<T> {
 
     /// Ends a round of a loop that may have come by no yield: looks at the end, and gives way when the task's budget is used up.
     ///
-    /// What `#[generator]` puts into such loops. When the generator is stopped it does not return: the body is dropped there, unless it is in a
-    /// [`shield`](Self::shield). A load, a
-    /// decrement and a branch; each thirty-second asks for the budget besides.
+    /// What `#[generator]` puts into such loops. When the generator is stopped it does not return: the body is dropped there, unless it is
+    /// in a [`shield`](Self::shield). A load, a decrement and a branch; each thirty-second asks for the budget besides.
     ///
     /// # Cancel safety
     ///
